@@ -1,1 +1,4 @@
-//! The suite over real parts.
+//! End-to-end tests over real parts, and the rules every crate of the house keeps.
+
+#[cfg(test)]
+mod house;
