@@ -50,7 +50,10 @@ pub trait Clock: Debug + Send + Sync {
 pub struct SystemClock(std::sync::atomic::AtomicU64);
 
 impl Clock for SystemClock {
-    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the wall clock")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "this is the one place that reads the wall clock"
+    )]
     fn now(&self) -> Timestamp {
         let wall = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)

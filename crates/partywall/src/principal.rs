@@ -89,13 +89,25 @@ pub struct InvalidSubject;
 
 /// A role the tenant's administrator granted, meaningful inside that tenant only.
 #[derive(Clone, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(transparent)]
+#[serde(from = "String", into = "String")]
 pub struct Role(Arc<str>);
 
 impl Role {
     /// The role's name.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl From<String> for Role {
+    fn from(name: String) -> Self {
+        Self(name.into())
+    }
+}
+
+impl From<Role> for String {
+    fn from(role: Role) -> Self {
+        role.0.as_ref().to_owned()
     }
 }
 

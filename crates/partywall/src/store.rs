@@ -126,7 +126,9 @@ impl<S: Store> fmt::Debug for Scoped<S> {
 #[non_exhaustive]
 pub enum OpenError<E> {
     /// The bundle does not place this tenant in this store (M-14: an error, never a default).
-    #[error("tenant {tenant} has no placement in store {store}: place it there in the control plane")]
+    #[error(
+        "tenant {tenant} has no placement in store {store}: place it there in the control plane"
+    )]
     NotPlaced {
         /// The store asked for.
         store: StoreName,

@@ -126,8 +126,25 @@ enum NameFault {
 
 /// Ids that would read as "everybody", "nobody" or a store's own namespace.
 const RESERVED: &[&str] = &[
-    "admin", "all", "any", "default", "global", "main", "none", "null", "operator", "partywall",
-    "pool", "postgres", "public", "root", "shared", "system", "template0", "template1", "tenant",
+    "admin",
+    "all",
+    "any",
+    "default",
+    "global",
+    "main",
+    "none",
+    "null",
+    "operator",
+    "partywall",
+    "pool",
+    "postgres",
+    "public",
+    "root",
+    "shared",
+    "system",
+    "template0",
+    "template1",
+    "tenant",
     "undefined",
 ];
 
@@ -158,6 +175,13 @@ macro_rules! parsed_name {
             }
         }
 
+        /// So that maps keyed by the name can be asked by its text.
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
         impl From<$name> for String {
             fn from(name: $name) -> Self {
                 name.0.as_ref().to_owned()
@@ -184,9 +208,27 @@ mod tests {
     #[test]
     fn t15_no_alias_of_a_tenant_parses() {
         for hostile in [
-            "", "Acme", "ACME", "acme ", " acme", "acme\0", "acme\n", "acme/", "../acme", "acme.",
-            "acme_2", "аcme", "ａcme", "acme\u{301}", "acme%00", "a'; DROP", "-acme", "acme-",
-            "acme*", "${acme}", &"x".repeat(64),
+            "",
+            "Acme",
+            "ACME",
+            "acme ",
+            " acme",
+            "acme\0",
+            "acme\n",
+            "acme/",
+            "../acme",
+            "acme.",
+            "acme_2",
+            "аcme",
+            "ａcme",
+            "acme\u{301}",
+            "acme%00",
+            "a'; DROP",
+            "-acme",
+            "acme-",
+            "acme*",
+            "${acme}",
+            &"x".repeat(64),
         ] {
             assert!(hostile.parse::<TenantId>().is_err(), "{hostile:?} parsed");
         }

@@ -1,0 +1,116 @@
+//! May this identity act for its tenant, as of this bundle? One function answers for tokens, for
+//! tokens remembered, and for jobs (I-12).
+
+use std::sync::Arc;
+
+use crate::{
+    Identity, TenantContext, TenantId, TenantStatus, Timestamp, bundle::Bundle, token::TokenError,
+};
+
+/// Lets `identity` in, or says why not.
+pub(crate) fn admit(
+    identity: Arc<Identity>,
+    bundle: Arc<Bundle>,
+    now: Timestamp,
+) -> Result<TenantContext, Refusal> {
+    check(&identity, &bundle, now)?;
+    Ok(TenantContext::new(identity, bundle))
+}
+
+/// The checks of [`admit`].
+pub(crate) fn check(identity: &Identity, bundle: &Bundle, now: Timestamp) -> Result<(), Refusal> {
+    if now >= bundle.expires() {
+        return Err(Refusal::BundleStale { expired: bundle.expires() });
+    }
+    let unknown = || Refusal::TenantUnknown { tenant: identity.tenant.clone() };
+    let tenant = bundle.tenant(&identity.tenant).ok_or_else(unknown)?;
+    if tenant.status() != TenantStatus::Active {
+        let status = tenant.status();
+        return Err(Refusal::TenantNotActive { tenant: identity.tenant.clone(), status });
+    }
+    // A token that carries no epoch of ours must be younger than the last one's beginning.
+    let outdated = match identity.tenant_epoch {
+        Some(epoch) => epoch < tenant.epoch(),
+        None => tenant.epoch() > 0 && identity.issued_at <= tenant.epoch_at(),
+    };
+    if outdated {
+        return Err(Refusal::EpochPassed { tenant: identity.tenant.clone() });
+    }
+    let revocations = bundle.revocations();
+    let token = identity.token_id.as_deref();
+    let subjects = [Some(identity.principal.subject()), identity.actor.as_ref()];
+    if token.is_some_and(|jti| revocations.refuses_token(&identity.issuer, jti))
+        || subjects.into_iter().flatten().any(|subject| {
+            revocations.refuses_subject(&identity.tenant, subject, identity.issued_at)
+        })
+    {
+        return Err(Refusal::Revoked { tenant: identity.tenant.clone() });
+    }
+    Ok(())
+}
+
+/// Why a request was not let in. Written for the operator's log; the caller only learns that its
+/// token does not do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The credential itself does not hold.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// It holds, for a tenant nobody here knows.
+    #[error("tenant {tenant} is not in the bundle: create it, or check the issuer's tenant claim")]
+    TenantUnknown {
+        /// The tenant the credential names.
+        tenant: TenantId,
+    },
+    /// The tenant is not to be served.
+    #[error("tenant {tenant} is {status:?}: an operator can reactivate it")]
+    TenantNotActive {
+        /// The tenant.
+        tenant: TenantId,
+        /// Its status.
+        status: TenantStatus,
+    },
+    /// All of the tenant's tokens of that age were revoked.
+    #[error("the token is from before tenant {tenant}'s tokens were revoked: sign in again")]
+    EpochPassed {
+        /// The tenant.
+        tenant: TenantId,
+    },
+    /// This token, its principal or its actor was revoked.
+    #[error("the token, its principal or its actor was revoked in tenant {tenant}")]
+    Revoked {
+        /// The tenant.
+        tenant: TenantId,
+    },
+    /// The enforcement point has not heard from the control plane for too long.
+    #[error("the bundle expired at {expired:?}: this enforcement point has lost its control plane")]
+    BundleStale {
+        /// When, in seconds since 1970-01-01 UTC.
+        expired: Timestamp,
+    },
+    /// The enforcement point has no bundle yet.
+    #[error("no bundle has been loaded yet: is the control plane reachable, and its key pinned?")]
+    NoBundle,
+}
+
+impl Refusal {
+    /// A word for metrics, logs and `--json`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Token(error) => error.code(),
+            Self::TenantUnknown { .. } => "tenant_unknown",
+            Self::TenantNotActive { .. } => "tenant_not_active",
+            Self::EpochPassed { .. } => "epoch_passed",
+            Self::Revoked { .. } => "revoked",
+            Self::BundleStale { .. } => "bundle_stale",
+            Self::NoBundle => "no_bundle",
+        }
+    }
+
+    /// Whether the fault is ours rather than the credential's: 503 and not 401.
+    pub fn is_unavailable(&self) -> bool {
+        matches!(self, Self::BundleStale { .. } | Self::NoBundle)
+            || matches!(self, Self::Token(error) if error.is_unavailable())
+    }
+}

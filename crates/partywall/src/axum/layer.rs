@@ -1,0 +1,217 @@
+//! The tower layer: verify, compare the hints, let in.
+
+use std::{
+    future::{Ready, ready},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use ::axum::{
+    body::Body,
+    http::{
+        HeaderMap, HeaderName, Request, StatusCode,
+        header::{AUTHORIZATION, HOST},
+    },
+    response::{IntoResponse, Response},
+};
+use futures_util::future::Either;
+use tower::{Layer, Service};
+
+use super::Problem;
+use crate::{AccessToken, Partywall, Refusal, TenantContext, token::TokenError};
+
+/// See [`Partywall::layer`].
+#[derive(Clone)]
+pub struct WallLayer {
+    wall: Partywall,
+    hints: Arc<[Hint]>,
+}
+
+impl WallLayer {
+    pub(super) fn new(wall: Partywall) -> Self {
+        Self { wall, hints: Arc::new([]) }
+    }
+
+    /// Reads a tenant hint. It can only *select among* what the token proves (M-05, T-01): a
+    /// request whose hint names another tenant is refused with 403 and logged, whether that
+    /// tenant exists or not.
+    #[must_use]
+    pub fn hint(mut self, hint: Hint) -> Self {
+        self.hints = self.hints.iter().cloned().chain([hint]).collect();
+        self
+    }
+}
+
+/// Where a request may say which tenant it means, by id or by slug.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Hint {
+    /// The first label of the host, under this domain: `acme.app.example` under `app.example`.
+    Subdomain(String),
+    /// The path segment after this one: `/t/acme/invoices` after `t`.
+    PathAfter(String),
+    /// A header.
+    Header(HeaderName),
+}
+
+impl<S> Layer<S> for WallLayer {
+    type Service = WallService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        WallService { wall: self.wall.clone(), hints: Arc::clone(&self.hints), inner }
+    }
+}
+
+/// The service made by [`WallLayer`].
+#[derive(Clone)]
+pub struct WallService<S> {
+    wall: Partywall,
+    hints: Arc<[Hint]>,
+    inner: S,
+}
+
+impl<S> Service<Request<Body>> for WallService<S>
+where
+    S: Service<Request<Body>, Response = Response> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = Response;
+    type Error = S::Error;
+    type Future = Either<
+        Ready<Result<Response, S::Error>>,
+        Pin<Box<dyn Future<Output = Result<Response, S::Error>> + Send>>,
+    >;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        // Whatever came from outside under our type is not ours.
+        request.extensions_mut().remove::<TenantContext>();
+        match self.admit(&request) {
+            Ok(context) => {
+                request.extensions_mut().insert(context.clone());
+                Either::Right(Box::pin(context.carry(self.inner.call(request))))
+            }
+            Err(refused) => Either::Left(ready(Ok(*refused))),
+        }
+    }
+}
+
+impl<S> WallService<S> {
+    fn admit(&self, request: &Request<Body>) -> Result<TenantContext, Box<Response>> {
+        let context = bearer(request.headers())
+            .and_then(|token| self.wall.verify(token))
+            .map_err(|refusal| Box::new(refused(request, refusal)))?;
+        for hint in self.hints.iter() {
+            match hint.read(request) {
+                Said::Nothing => {}
+                Said::Tenant(named) if self.names(&context, named) => {}
+                Said::Tenant(_) | Said::Nonsense => {
+                    return Err(Box::new(crossing(request, &context, hint)));
+                }
+            }
+        }
+        Ok(context)
+    }
+
+    /// Whether `named` is this tenant's id or its slug now.
+    fn names(&self, context: &TenantContext, named: &str) -> bool {
+        let slug = context.bundle().tenant(context.tenant()).map(|tenant| tenant.slug());
+        named == context.tenant().as_str() || Some(named) == slug
+    }
+}
+
+/// What a hint says.
+enum Said<'r> {
+    Nothing,
+    Tenant(&'r str),
+    Nonsense,
+}
+
+impl Hint {
+    fn read<'r>(&self, request: &'r Request<Body>) -> Said<'r> {
+        match self {
+            Self::Header(name) => one_value(request.headers(), name),
+            Self::PathAfter(marker) => {
+                let mut segments = request.uri().path().split('/').skip_while(|s| s != marker);
+                match (segments.next(), segments.next()) {
+                    (None, _) => Said::Nothing,
+                    (Some(_), Some(tenant)) => Said::Tenant(tenant),
+                    (Some(_), None) => Said::Nonsense,
+                }
+            }
+            Self::Subdomain(domain) => subdomain(request, domain),
+        }
+    }
+}
+
+/// A header that stands twice says nothing one could rely on.
+fn one_value<'r>(headers: &'r HeaderMap, name: &HeaderName) -> Said<'r> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Said::Nothing,
+        (Some(value), None) => value.to_str().map_or(Said::Nonsense, Said::Tenant),
+        (Some(_), Some(_)) => Said::Nonsense,
+    }
+}
+
+fn subdomain<'r>(request: &'r Request<Body>, domain: &str) -> Said<'r> {
+    let host = match request.uri().host() {
+        Some(host) => host,
+        None => match one_value(request.headers(), &HOST) {
+            Said::Tenant(host) => host.split(':').next().unwrap_or(host),
+            other => return other,
+        },
+    };
+    let Some(at) = host.len().checked_sub(domain.len()) else { return Said::Nothing };
+    match host.split_at_checked(at) {
+        Some((labels, end)) if end.eq_ignore_ascii_case(domain) => match labels.strip_suffix('.') {
+            Some(label) if !label.contains('.') => Said::Tenant(label),
+            None if labels.is_empty() => Said::Nothing,
+            _ => Said::Nonsense,
+        },
+        _ => Said::Nothing,
+    }
+}
+
+/// The one bearer token of the `Authorization` header. A token anywhere else is no token (O-23).
+fn bearer(headers: &HeaderMap) -> Result<AccessToken<'_>, Refusal> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Err(TokenError::Missing.into()),
+        (Some(value), None) => Ok(AccessToken::from_header(value.as_bytes())?),
+        (Some(_), Some(_)) => {
+            Err(TokenError::Malformed { what: "two Authorization headers" }.into())
+        }
+    }
+}
+
+fn refused(request: &Request<Body>, refusal: Refusal) -> Response {
+    metrics::counter!("partywall_refused_total", "reason" => refusal.code()).increment(1);
+    tracing::warn!(
+        decision = "refused",
+        reason = refusal.code(),
+        http.method = %request.method(),
+        http.path = request.uri().path(),
+        "a request was refused: {refusal}",
+    );
+    refusal.into_response()
+}
+
+fn crossing(request: &Request<Body>, context: &TenantContext, hint: &Hint) -> Response {
+    metrics::counter!("partywall_refused_total", "reason" => "tenant_hint").increment(1);
+    tracing::warn!(
+        decision = "refused",
+        reason = "tenant_hint",
+        tenant.id = %context.tenant(),
+        principal = %context.principal(),
+        hint = ?hint,
+        http.method = %request.method(),
+        http.path = request.uri().path(),
+        "a request named another tenant than its token proves",
+    );
+    Problem::of(StatusCode::FORBIDDEN).into_response()
+}

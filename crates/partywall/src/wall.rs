@@ -1,0 +1,347 @@
+//! The enforcement point: [`Partywall`].
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use quick_cache::sync::Cache;
+
+use crate::{
+    Clock, Identity, Refusal, SystemClock, TenantContext, Timestamp, admission,
+    bundle::{
+        Bundle, BundleError, BundleFiles, BundleKey, BundleTrust, Generation, KeeperError,
+        LoadError, SignedBundle,
+    },
+    token::{AccessToken, IssuerConfig, IssuerError, KeyFingerprint, KeySet, TrustedIssuers},
+};
+
+/// An enforcement point: turns access tokens into [`TenantContext`]s, by itself.
+///
+/// It holds public keys only. What it decides from is the latest [`Bundle`], swapped whole, so
+/// that readers never wait; nothing on a request's path asks anybody (M-06). Cloning shares it.
+///
+/// ```
+/// use partywall::{AccessToken, Partywall, Refusal};
+///
+/// let wall = Partywall::builder().audience("https://invoices.example").build()?;
+/// let refused = wall.verify(AccessToken::new("eyJhbGciOiJub25lIn0.e30.")).unwrap_err();
+/// assert!(matches!(refused, Refusal::NoBundle), "nothing is let in before a bundle is there");
+/// # Ok::<(), partywall::BuildError>(())
+/// ```
+#[derive(Clone)]
+pub struct Partywall(Arc<Inner>);
+
+struct Inner {
+    audience: Vec<String>,
+    local_issuers: Vec<IssuerConfig>,
+    trust: BundleTrust,
+    files: Option<BundleFiles>,
+    clock: Arc<dyn Clock>,
+    state: ArcSwapOption<State>,
+    /// Held while the state is replaced, never while it is read.
+    replacing: Mutex<()>,
+    remembered: Cache<[u8; 32], Arc<Remembered>>,
+}
+
+/// What all decisions of one moment are made from.
+struct State {
+    bundle: Arc<Bundle>,
+    issuers: TrustedIssuers,
+    /// Changes with everything that could change a decision.
+    stamp: u64,
+    /// Changes with the issuers' rules (audience, claim map, algorithms), not with their keys.
+    rules: [u8; 32],
+}
+
+/// A token that verified, under its SHA-256.
+struct Remembered {
+    identity: Arc<Identity>,
+    key: KeyFingerprint,
+    rules: [u8; 32],
+    /// The latest stamp under which it was admitted.
+    admitted: AtomicU64,
+    /// It dies here, leeway included.
+    dies: Timestamp,
+}
+
+impl Partywall {
+    /// Starts describing an enforcement point.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// Turns an access token into the tenant's context.
+    ///
+    /// A token seen before costs a hash and a look-up. What was remembered dies with the token's
+    /// expiry, with its key, with a change of its issuer's rules, and with its tenant's status,
+    /// epoch and revocations: each is looked at again whenever a new bundle came in.
+    ///
+    /// # Errors
+    ///
+    /// See [`Refusal`].
+    pub fn verify(&self, token: AccessToken<'_>) -> Result<TenantContext, Refusal> {
+        let state = self.0.state.load();
+        let state = state.as_ref().ok_or(Refusal::NoBundle)?;
+        let now = self.0.clock.now();
+        let digest = token.digest();
+        if let Some(remembered) = self.0.remembered.get(&digest) {
+            if remembered.holds(state, now)? {
+                let identity = Arc::clone(&remembered.identity);
+                return Ok(TenantContext::new(identity, Arc::clone(&state.bundle)));
+            }
+            self.0.remembered.remove(&digest);
+        }
+        self.verify_anew(token, digest, state, now)
+    }
+
+    fn verify_anew(
+        &self,
+        token: AccessToken<'_>,
+        digest: [u8; 32],
+        state: &State,
+        now: Timestamp,
+    ) -> Result<TenantContext, Refusal> {
+        let claims = token.verify(&state.issuers, now)?;
+        let (key, dies) = (claims.key, claims.expires_at + claims.leeway);
+        let identity = Arc::new(Identity::from(claims));
+        let context = admission::admit(Arc::clone(&identity), Arc::clone(&state.bundle), now)?;
+        let admitted = AtomicU64::new(state.stamp);
+        let remembered = Remembered { identity, key, rules: state.rules, admitted, dies };
+        self.0.remembered.insert(digest, Arc::new(remembered));
+        Ok(context)
+    }
+
+    /// Takes a bundle or a delta: checks it, puts it in force, keeps it on disk.
+    ///
+    /// # Errors
+    ///
+    /// See [`BundleError`]. What was in force before stays in force, and the refusal is counted
+    /// in the metric `partywall_bundle_refused_total`.
+    pub fn accept(&self, bytes: impl Into<Bytes>) -> Result<Generation, BundleError> {
+        let bytes = bytes.into();
+        self.replace_bundle(&bytes).inspect_err(|error| {
+            metrics::counter!("partywall_bundle_refused_total", "reason" => error.code())
+                .increment(1);
+            tracing::error!(reason = error.code(), %error, "a bundle was refused; the last good one stays in force");
+        })
+    }
+
+    fn replace_bundle(&self, bytes: &Bytes) -> Result<Generation, BundleError> {
+        let _alone = self.0.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        let signed = SignedBundle::new(bytes.clone());
+        let before = self.0.state.load_full();
+        let bundle = match &before {
+            Some(state) => signed.check_onto(&state.bundle, &self.0.trust)?,
+            None => signed.check(&self.0.trust)?,
+        };
+        if self.0.clock.now() >= bundle.expires() {
+            return Err(BundleError::Expired { expires: bundle.expires() });
+        }
+        let generation = bundle.generation();
+        let delta = bundle.is_delta();
+        self.put_in_force(bundle, before.as_deref())?;
+        if let Some(files) = &self.0.files {
+            let kept =
+                if delta { files.keep_delta(generation, bytes) } else { files.keep_full(bytes) };
+            // What is revoked must be refused now, disk or no disk.
+            if let Err(error) = kept {
+                metrics::counter!("partywall_bundle_not_kept_total").increment(1);
+                tracing::error!(%error, %generation, "the bundle is in force but could not be kept on disk");
+            }
+        }
+        Ok(generation)
+    }
+
+    /// The bundle in force.
+    pub fn bundle(&self) -> Option<Arc<Bundle>> {
+        self.0.state.load().as_ref().map(|state| Arc::clone(&state.bundle))
+    }
+
+    /// The generation in force.
+    pub fn generation(&self) -> Option<Generation> {
+        self.bundle().map(|bundle| bundle.generation())
+    }
+
+    /// How long ago the bundle in force was compiled, in whole seconds.
+    pub fn bundle_age(&self) -> Option<Duration> {
+        self.bundle().map(|bundle| self.0.clock.now().since(bundle.created()))
+    }
+
+    /// Takes an issuer's new keys, fetched from where its configuration says.
+    pub fn replace_keys(&self, issuer: &str, keys: KeySet) {
+        let _alone = self.0.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(state) = self.0.state.load_full() {
+            self.0.state.store(Some(Arc::new(State {
+                bundle: Arc::clone(&state.bundle),
+                issuers: state.issuers.with_keys(issuer, keys),
+                stamp: state.stamp + 1,
+                rules: state.rules,
+            })));
+        }
+    }
+
+    pub(crate) fn clock(&self) -> &dyn Clock {
+        self.0.clock.as_ref()
+    }
+
+    fn put_in_force(&self, bundle: Bundle, before: Option<&State>) -> Result<(), BundleError> {
+        let configs = [self.0.local_issuers.as_slice(), bundle.issuers()].concat();
+        let mut issuers = TrustedIssuers::compile(&configs, &self.0.audience)
+            .map_err(BundleError::UnusableIssuers)?;
+        for config in &configs {
+            let fetched = before.and_then(|state| state.issuers.keys_of(config.issuer()));
+            if let Some(keys) = fetched.filter(|_| config.jwks_url().is_some()) {
+                issuers = issuers.with_keys(config.issuer(), keys.clone());
+            }
+        }
+        metrics::gauge!("partywall_bundle_generation").set(bundle.generation().0 as f64);
+        self.0.state.store(Some(Arc::new(State {
+            rules: issuers.rules_fingerprint(),
+            bundle: Arc::new(bundle),
+            issuers,
+            stamp: before.map_or(1, |state| state.stamp + 1),
+        })));
+        Ok(())
+    }
+}
+
+impl Remembered {
+    /// Whether the token still holds; `Ok(false)` asks for a fresh verification.
+    fn holds(&self, state: &State, now: Timestamp) -> Result<bool, Refusal> {
+        if now >= self.dies || self.rules != state.rules {
+            return Ok(false);
+        }
+        if self.admitted.load(Ordering::Relaxed) == state.stamp {
+            return match state.bundle.expires() {
+                expired if now >= expired => Err(Refusal::BundleStale { expired }),
+                _ => Ok(true),
+            };
+        }
+        if !state.issuers.trusts(&self.identity.issuer, &self.key) {
+            return Ok(false);
+        }
+        admission::check(&self.identity, &state.bundle, now)?;
+        self.admitted.store(state.stamp, Ordering::Relaxed);
+        Ok(true)
+    }
+}
+
+/// Describes an enforcement point; see [`Partywall::builder`].
+#[derive(Debug)]
+pub struct Builder {
+    audience: Vec<String>,
+    issuers: Vec<IssuerConfig>,
+    trust: Vec<BundleKey>,
+    state_dir: Option<PathBuf>,
+    clock: Arc<dyn Clock>,
+    remembered: usize,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self {
+            audience: Vec::new(),
+            issuers: Vec::new(),
+            trust: Vec::new(),
+            state_dir: None,
+            clock: Arc::new(SystemClock::default()),
+            remembered: 100_000,
+        }
+    }
+}
+
+impl Builder {
+    /// Accepts tokens made out to `audience` (`aud`, RFC 9068): this service's own name.
+    #[must_use]
+    pub fn audience(mut self, audience: impl Into<String>) -> Self {
+        self.audience.push(audience.into());
+        self
+    }
+
+    /// Trusts bundles signed with `key`. Two while the control plane changes its key.
+    #[must_use]
+    pub fn trust(mut self, key: BundleKey) -> Self {
+        self.trust.push(key);
+        self
+    }
+
+    /// Accepts tokens of an issuer the bundle does not name.
+    #[must_use]
+    pub fn issuer(mut self, issuer: IssuerConfig) -> Self {
+        self.issuers.push(issuer);
+        self
+    }
+
+    /// Keeps the last good bundle in `dir` and starts from it (M-06).
+    #[must_use]
+    pub fn state_dir(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.state_dir = Some(dir.into());
+        self
+    }
+
+    /// Tells the time by `clock`.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Remembers at most so many verified tokens; 100,000 by default, some 600 bytes each.
+    #[must_use]
+    pub fn remembered_tokens(mut self, tokens: usize) -> Self {
+        self.remembered = tokens;
+        self
+    }
+
+    /// Builds it, with the last good bundle from disk where there is one.
+    ///
+    /// # Errors
+    ///
+    /// When an issuer cannot be used, or the bundle on disk cannot be trusted.
+    pub fn build(self) -> Result<Partywall, BuildError> {
+        TrustedIssuers::compile(&self.issuers, &self.audience)?;
+        let files = self.state_dir.map(BundleFiles::in_dir).transpose()?;
+        let trust: BundleTrust = self.trust.into_iter().collect();
+        let kept = match &files {
+            Some(files) => files.load(&trust)?,
+            None => None,
+        };
+        let wall = Partywall(Arc::new(Inner {
+            audience: self.audience,
+            local_issuers: self.issuers,
+            trust,
+            files,
+            clock: self.clock,
+            state: ArcSwapOption::empty(),
+            replacing: Mutex::new(()),
+            remembered: Cache::new(self.remembered),
+        }));
+        if let Some(bundle) = kept {
+            tracing::info!(generation = %bundle.generation(), "starting from the last good bundle on disk");
+            wall.put_in_force(bundle, None).map_err(LoadError::Bundle)?;
+        }
+        Ok(wall)
+    }
+}
+
+/// Why an enforcement point could not be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// An issuer cannot be used.
+    #[error(transparent)]
+    Issuer(#[from] IssuerError),
+    /// The state directory cannot be used.
+    #[error(transparent)]
+    StateDir(#[from] KeeperError),
+    /// The bundle on disk cannot be trusted. Remove it to start without one.
+    #[error("the last good bundle on disk cannot be used: remove it to wait for a new one")]
+    Kept(#[from] LoadError),
+}

@@ -1,0 +1,8 @@
+//! The crate as its users see it.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod adapter;
+mod carry;
+mod http;
+mod source;
+mod wall;

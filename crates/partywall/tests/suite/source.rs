@@ -1,0 +1,123 @@
+//! Keeping up with a control plane over HTTP.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    extract::{Query, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use partywall::{
+    AccessToken, DeploymentModel, Partywall, TenantStatus,
+    bundle::{FileBundleSource, Generation, HttpBundleSource},
+    testing::{ControlPlane, placed, tenant},
+};
+use tokio::{net::TcpListener, task::JoinHandle};
+
+/// What a control plane serves: the full bundle, and perhaps a delta for those who ask after one.
+#[derive(Clone, Default)]
+struct Served(Arc<Mutex<Files>>);
+
+#[derive(Clone, Default)]
+struct Files {
+    full: Vec<u8>,
+    delta: Option<Vec<u8>>,
+}
+
+async fn bundle(
+    State(served): State<Served>,
+    Query(query): Query<HashMap<String, String>>,
+) -> Response {
+    let Files { full, delta } = served.0.lock().unwrap().clone();
+    match (query.get("after"), delta) {
+        (Some(_), Some(delta)) => delta.into_response(),
+        (Some(_), None) if full.is_empty() => StatusCode::NOT_MODIFIED.into_response(),
+        _ => full.into_response(),
+    }
+}
+
+struct Server {
+    url: String,
+    task: JoinHandle<()>,
+}
+
+async fn serve(served: Served) -> Server {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/bundle", listener.local_addr().unwrap());
+    let app = Router::new().route("/bundle", get(bundle)).with_state(served);
+    let task = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    Server { url, task }
+}
+
+fn control() -> ControlPlane {
+    let pooled = placed("main", DeploymentModel::Pool, "eu-1");
+    ControlPlane::new(vec![tenant("acme", pooled.clone()), tenant("globex", pooled)])
+}
+
+async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..200 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("{what}: not within five seconds");
+}
+
+#[tokio::test]
+async fn m06_changes_arrive_and_an_outage_costs_nothing() {
+    let (mut control, served) = (control(), Served::default());
+    let wall = control.builder().build().unwrap();
+    served.0.lock().unwrap().full = control.publish();
+    let server = serve(served.clone()).await;
+    let source = HttpBundleSource::new(&server.url).unwrap();
+    wall.catch_up(&source).await.unwrap();
+    let token = control.token("acme", "u:ada");
+    let verifies = |wall: &Partywall| wall.verify(AccessToken::new(&token)).is_ok();
+    assert!(verifies(&wall));
+
+    let follower = tokio::spawn({
+        let wall = wall.clone();
+        async move { wall.follow(&source).await }
+    });
+    // A delta that fits, and then one that does not: the full bundle settles it.
+    let have = wall.generation().unwrap().0;
+    control.contents.tenants[0].status = TenantStatus::Suspended;
+    let full = std::mem::take(&mut control.contents.tenants);
+    control.contents.tenants = vec![full[0].clone()];
+    served.0.lock().unwrap().delta = Some(control.sign(have + 1, Some(have)));
+    until("the delta", || wall.generation() == Some(Generation(have + 1))).await;
+    assert!(!verifies(&wall), "acme was suspended");
+
+    control.contents.tenants = full;
+    control.contents.tenants[0].status = TenantStatus::Active;
+    let newest = control.sign(have + 5, None);
+    let misfit = control.sign(have + 5, Some(have + 4));
+    *served.0.lock().unwrap() = Files { full: newest, delta: Some(misfit) };
+    until("the full bundle", || wall.generation() == Some(Generation(have + 5))).await;
+    assert!(verifies(&wall));
+
+    server.task.abort();
+    for _ in 0..1000 {
+        assert!(verifies(&wall), "the control plane is down, and nobody notices");
+    }
+    follower.abort();
+}
+
+#[tokio::test]
+async fn a_file_put_in_place_by_others_does_as_well() {
+    let (mut control, dir) = (control(), tempfile::tempdir().unwrap());
+    let path = dir.path().join("carried.pwb");
+    let wall = control.builder().build().unwrap();
+    let source = FileBundleSource::new(&path, Duration::from_millis(10));
+    assert!(wall.catch_up(&source).await.is_err(), "not there yet");
+    std::fs::write(&path, control.publish()).unwrap();
+    wall.catch_up(&source).await.unwrap();
+    assert!(wall.verify(AccessToken::new(&control.token("acme", "u:ada"))).is_ok());
+}
