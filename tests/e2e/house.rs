@@ -2,6 +2,7 @@
 //! that breaks it, so that none of them can be true by accident.
 
 mod imports;
+mod links;
 mod manifests;
 mod text;
 
@@ -53,19 +54,34 @@ fn every_crate_stands_behind_the_lint_wall() {
     assert_kept(broken);
 }
 
-#[test]
-fn no_file_silences_a_lint_or_names_a_machine() {
+/// Every tracked file that is text, with what is in it now.
+fn for_each_text(mut see: impl FnMut(&str, &str, &[&str])) {
     let listed = output_of(Command::new("git").args(["ls-files", "-z"]));
-    let files: Vec<&str> =
-        std::str::from_utf8(&listed).unwrap().split('\0').filter(|f| !f.is_empty()).collect();
-    assert!(files.contains(&"Cargo.toml"), "git did not list the files");
-
-    let mut broken = Vec::new();
-    for file in files {
+    let listed = std::str::from_utf8(&listed).unwrap();
+    let tracked: Vec<&str> = listed.split('\0').filter(|file| !file.is_empty()).collect();
+    assert!(tracked.contains(&"Cargo.toml"), "git did not list the files");
+    for file in &tracked {
         // Not text, or removed and not yet committed: nothing to read.
         if let Ok(content) = std::fs::read_to_string(root().join(file)) {
-            broken.extend(text::broken_in(file, &content));
+            see(file, &content, &tracked);
         }
     }
+}
+
+#[test]
+fn no_file_silences_a_lint_or_names_a_machine() {
+    let mut broken = Vec::new();
+    for_each_text(|file, content, _| broken.extend(text::broken_in(file, content)));
+    assert_kept(broken);
+}
+
+#[test]
+fn every_page_points_at_files_that_are_there() {
+    let mut broken = Vec::new();
+    for_each_text(|file, content, tracked| {
+        if file.ends_with(".md") {
+            broken.extend(links::broken_in(file, content, tracked));
+        }
+    });
     assert_kept(broken);
 }
