@@ -1,7 +1,25 @@
 //! PostgreSQL behind Partywall: pool with an unforgeable tenant context, bridge and silo.
 
+mod error;
 #[cfg(feature = "local")]
 pub mod local;
+mod login;
 mod pack;
+mod pool;
+pub mod provision;
+mod session;
+mod store;
+mod ticket;
+mod transaction;
+mod wire;
 
-pub use pack::{InitOptions, InvalidPackName, Roles, Table, migration};
+pub use error::PostgresError;
+pub use login::{CredentialSource, DerivedLogins, Login, NoCredentials};
+pub use pack::{InitOptions, InvalidPackName, Roles, Table, migration, tenant_name};
+pub use session::{SCRUB, SessionSettings};
+pub use store::{
+    BridgeTarget, BuildError, PoolTarget, Postgres, PostgresBuilder, SessionCount, SiloTarget,
+};
+pub use ticket::{Backend, Binder, TicketKey, TicketKeyLength};
+pub use transaction::TenantTransaction;
+pub use wire::DriverError;

@@ -2,6 +2,8 @@
 
 use std::{fmt, str::FromStr};
 
+use partywall::TenantId;
+
 /// What the migration is to contain; see [`migration`].
 ///
 /// ```
@@ -207,6 +209,25 @@ pub fn migration(options: &InitOptions) -> String {
     sql
 }
 
+/// The name of a tenant's own database, schema or role: `{prefix}_{tenant}`, or, where that would
+/// not fit into an identifier, `{prefix}__{start of the id}_{hash of the id}`.
+///
+/// Tenant ids hold no `_`, so no two of these names are the same.
+pub fn tenant_name(prefix: &str, tenant: &TenantId) -> String {
+    let plain = format!("{prefix}_{tenant}");
+    if plain.len() <= IDENT_LIMIT {
+        return plain;
+    }
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, tenant.as_str().as_bytes());
+    let hash = digest.as_ref().iter().take(12).map(|b| format!("{b:02x}")).collect::<String>();
+    let room = IDENT_LIMIT.saturating_sub(prefix.len() + "___".len() + hash.len());
+    let start = tenant.as_str().get(..room).unwrap_or_default();
+    format!("{prefix}__{start}_{hash}")
+}
+
+/// `NAMEDATALEN - 1`; PostgreSQL truncates longer names without an error.
+const IDENT_LIMIT: usize = 63;
+
 /// A name as an SQL identifier.
 pub(crate) fn quote_ident(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
@@ -250,6 +271,17 @@ mod tests {
             assert!(table.parse::<Table>().is_err(), "{table:?}");
         }
         assert_eq!("a.b.c".parse::<Table>().unwrap().column, "c");
+    }
+
+    #[test]
+    fn m14_names_of_tenants_never_meet() {
+        let name = |id: &str| tenant_name("shop", &id.parse().unwrap());
+        assert_eq!(name("acme"), "shop_acme");
+        let (long, longer) = ("x".repeat(62), "x".repeat(63));
+        assert_ne!(name(&long), name(&longer));
+        assert!(name(&longer).len() <= IDENT_LIMIT);
+        // What PostgreSQL would have made of it.
+        assert_eq!(format!("shop_{long}")[..63], format!("shop_{longer}")[..63]);
     }
 
     #[test]

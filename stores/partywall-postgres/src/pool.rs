@@ -1,0 +1,665 @@
+//! The pool: who gets which session, and what is done to it in between.
+//!
+//! The rule everything here serves: *a session that has run statements for one tenant is never
+//! used for another before it was scrubbed, and a session whose state is not known is closed*.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::{Duration, Instant},
+};
+
+use partywall::{Target, TenantId};
+use sqlx::postgres::PgConnectOptions;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::{
+    error::PostgresError,
+    login::{CredentialSource, Login},
+    pack::quote_ident,
+    session::SCRUB,
+    ticket::ServerClock,
+    wire::{DriverError, Opening, Wire},
+};
+
+/// Sessions at one target.
+pub(crate) struct Pool<W: Wire>(Arc<Shared<W>>);
+
+/// Who logs in.
+pub(crate) enum Logins {
+    /// Pool: any session serves any tenant, each backend slot under a role of its own.
+    Slots {
+        /// One per session.
+        logins: Vec<Login>,
+        /// May set a slot's password again after somebody changed it (P1).
+        control: Option<Login>,
+        /// The database all share.
+        database: String,
+    },
+    /// Bridge and silo: a session serves the tenant whose login opened it.
+    PerTenant {
+        /// Each tenant's own.
+        source: Arc<dyn CredentialSource>,
+        /// Where each tenant's data is.
+        place: Arc<dyn Fn(&TenantId) -> Place + Send + Sync>,
+    },
+}
+
+/// Where a tenant's data is on a shared server.
+pub(crate) struct Place {
+    pub(crate) database: String,
+    /// The tenant's own schema, when it shares the database.
+    pub(crate) schema: Option<String>,
+}
+
+/// How many, and how long.
+#[derive(Clone, Debug)]
+pub(crate) struct Limits {
+    pub(crate) sessions: usize,
+    pub(crate) acquire: Duration,
+    pub(crate) connect: Duration,
+    pub(crate) cleanup: Duration,
+    pub(crate) lifetime: Duration,
+    pub(crate) clock_age: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            sessions: 16,
+            acquire: Duration::from_secs(5),
+            connect: Duration::from_secs(10),
+            cleanup: Duration::from_secs(2),
+            lifetime: Duration::from_secs(30 * 60),
+            clock_age: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What a pool is made of.
+pub(crate) struct PoolParts {
+    pub(crate) target: Target,
+    pub(crate) server: PgConnectOptions,
+    pub(crate) logins: Logins,
+    pub(crate) settings: Pins,
+    pub(crate) limits: Limits,
+}
+
+/// What start-up options say about the way to the server.
+pub(crate) enum Pins {
+    /// Straight to the server: every session's settings are pinned.
+    Direct(crate::session::SessionSettings),
+    /// Through a transaction pooler, which has the server's sessions in its own hands.
+    ThroughPooler,
+}
+
+struct Shared<W: Wire> {
+    parts: PoolParts,
+    permits: Arc<Semaphore>,
+    state: Mutex<State<W>>,
+}
+
+struct State<W: Wire> {
+    /// Least recently used first.
+    idle: VecDeque<Session<W>>,
+    /// Slots nobody is connected as.
+    free: Vec<Slot>,
+    /// Sessions open, idle or in use.
+    open: usize,
+    closed: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    index: usize,
+    /// A backend we left without a goodbye, which may still be at work.
+    leftover: Option<i32>,
+}
+
+impl<W: Wire> Pool<W> {
+    pub(crate) fn new(parts: PoolParts) -> Self {
+        let slots = match &parts.logins {
+            Logins::Slots { logins, .. } => logins.len(),
+            Logins::PerTenant { .. } => 0,
+        };
+        let sessions = if slots > 0 { slots } else { parts.limits.sessions };
+        let free = (0..slots).rev().map(|index| Slot { index, leftover: None }).collect();
+        let state = State { idle: VecDeque::new(), free, open: 0, closed: false };
+        let permits = Arc::new(Semaphore::new(sessions));
+        Self(Arc::new(Shared { parts, permits, state: Mutex::new(state) }))
+    }
+
+    pub(crate) fn target(&self) -> &Target {
+        &self.0.parts.target
+    }
+
+    /// A session for `tenant`, free of every other tenant's residue.
+    pub(crate) async fn acquire(&self, tenant: &TenantId) -> Result<Lease<W>, PostgresError> {
+        let limit = self.0.parts.limits.acquire;
+        let acquiring = self.0.clone().acquire(tenant);
+        tokio::time::timeout(limit, acquiring).await.unwrap_or_else(|_| {
+            Err(PostgresError::PoolTimedOut { target: self.target().clone(), waited: limit })
+        })
+    }
+
+    /// Ends idle sessions, and every other when it is returned; opens no more.
+    pub(crate) async fn close(&self) {
+        self.0.permits.close();
+        let idle = {
+            let mut state = self.0.state();
+            state.closed = true;
+            std::mem::take(&mut state.idle)
+        };
+        for session in idle {
+            session.close().await;
+        }
+    }
+
+    /// How many sessions are open, and how many of them are idle.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let state = self.0.state();
+        (state.open, state.idle.len())
+    }
+}
+
+impl<W: Wire> Clone for Pool<W> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<W: Wire> Shared<W> {
+    async fn acquire(self: Arc<Self>, tenant: &TenantId) -> Result<Lease<W>, PostgresError> {
+        let permit = self.permits.clone().acquire_owned().await;
+        let permit = permit.map_err(|_closed| PostgresError::Closed)?;
+        let mut lease =
+            Lease { session: None, permit: Some(permit), pool: self.clone(), ended: End::Unknown };
+        loop {
+            let Some(session) = self.take_idle(tenant) else {
+                let session = self.connect(tenant).await?;
+                lease.session = Some(session);
+                return Ok(lease);
+            };
+            // From here on a dropped future gives the session to the cleaner.
+            let session = lease.session.insert(session);
+            if session.residue.is_foreign_to(tenant) && session.scrub().await.is_err() {
+                drop(lease.session.take());
+                continue;
+            }
+            if let Some(session) = &mut lease.session {
+                session.residue = Residue::Of(tenant.clone());
+                session.reused = true;
+            }
+            return Ok(lease);
+        }
+    }
+
+    /// Prefers a session this tenant used last: it needs no scrub and has its plans.
+    fn take_idle(&self, tenant: &TenantId) -> Option<Session<W>> {
+        loop {
+            // The guard is gone before a session is dropped, whose seat locks the state again.
+            let session = {
+                let mut state = self.state();
+                let same = |s: &Session<W>| matches!(&s.residue, Residue::Of(t) if t == tenant);
+                let clean = |s: &Session<W>| matches!(s.residue, Residue::None);
+                let found = state.idle.iter().rposition(same);
+                let found = match &self.parts.logins {
+                    Logins::PerTenant { .. } => found,
+                    Logins::Slots { .. } => found
+                        .or_else(|| state.idle.iter().rposition(clean))
+                        .or((!state.idle.is_empty()).then_some(0)),
+                };
+                state.idle.remove(found?)?
+            };
+            if session.born.elapsed() < self.parts.limits.lifetime {
+                return Some(session);
+            }
+        }
+    }
+
+    async fn connect(self: &Arc<Self>, tenant: &TenantId) -> Result<Session<W>, PostgresError> {
+        let mut seat = self.take_seat();
+        let limit = self.parts.limits.connect;
+        let (login, place, control) = match &self.parts.logins {
+            Logins::Slots { logins, control, database } => {
+                let login = seat.slot.and_then(|slot| logins.get(slot.index)).cloned();
+                // The permits are as many as the slots, so there always is one.
+                let login = login.ok_or(PostgresError::Closed)?;
+                (login, Place { database: database.clone(), schema: None }, control.as_ref())
+            }
+            Logins::PerTenant { source, place } => {
+                let login = source.login(tenant).map_err(|source| PostgresError::Credentials {
+                    target: self.parts.target.clone(),
+                    source,
+                })?;
+                (login, place(tenant), None)
+            }
+        };
+        let role = login.role().to_owned();
+        let failed = |source| PostgresError::Connect {
+            target: self.parts.target.clone(),
+            role: role.clone(),
+            database: place.database.clone(),
+            source,
+        };
+        let door = Door { parts: &self.parts, login: &login, place: &place };
+        let opening = async {
+            let opened = match door.open::<W>().await {
+                Err(error) if error.code().as_deref() == Some("28P01") && control.is_some() => {
+                    door.restore_password::<W>(control).await?;
+                    door.open::<W>().await?
+                }
+                opened => opened?,
+            };
+            door.settle_in(opened, seat.slot.and_then(|slot| slot.leftover)).await
+        };
+        let opened = tokio::time::timeout(limit, opening).await;
+        let greeted = opened.unwrap_or(Err(DriverError::TimedOut { limit })).map_err(failed)?;
+        if let Some(slot) = &mut seat.slot {
+            slot.leftover = None;
+        }
+        let Greeted { wire, pid, clock, straight, too_powerful } = greeted;
+        let target = || self.parts.target.clone();
+        if !straight {
+            return Err(PostgresError::PoolerInBetween { target: target() });
+        }
+        if too_powerful {
+            return Err(PostgresError::TooPowerful { target: target(), role });
+        }
+        let residue = Residue::Of(tenant.clone());
+        Ok(Session {
+            wire,
+            seat,
+            pid,
+            clock,
+            born: Instant::now(),
+            residue,
+            reused: false,
+            challenged: false,
+        })
+    }
+
+    /// Counts one more open session, closing the least recently used when there are too many.
+    fn take_seat(self: &Arc<Self>) -> Seat<W> {
+        let (seat, evicted) = {
+            let mut state = self.state();
+            let evicted = match self.parts.logins {
+                Logins::PerTenant { .. } if state.open >= self.parts.limits.sessions => {
+                    state.idle.pop_front()
+                }
+                _ => None,
+            };
+            state.open += 1;
+            (Seat { slot: state.free.pop(), pool: Arc::downgrade(self) }, evicted)
+        };
+        drop(evicted);
+        seat
+    }
+
+    /// Takes a session back: off the request's path, within a time limit, or not at all.
+    async fn take_back(
+        self: Arc<Self>,
+        mut session: Session<W>,
+        permit: OwnedSemaphorePermit,
+        ended: End,
+    ) {
+        let limits = &self.parts.limits;
+        let tidied =
+            tokio::time::timeout(limits.cleanup, session.tidy(ended, limits.clock_age)).await;
+        let fit = matches!(tidied, Ok(Ok(()))) && session.born.elapsed() < limits.lifetime;
+        if matches!(self.parts.settings, Pins::ThroughPooler) {
+            session.residue = Residue::None;
+        }
+        if !fit {
+            session.abandon();
+            drop(permit);
+            return;
+        }
+        if let Some(session) = self.put_idle(session) {
+            session.close().await;
+        } else if self.permits.available_permits() > 0 {
+            self.keep_one_clean().await;
+        }
+        drop(permit);
+    }
+
+    /// Gives the session back when the pool is closed.
+    fn put_idle(&self, session: Session<W>) -> Option<Session<W>> {
+        let mut state = self.state();
+        if state.closed {
+            return Some(session);
+        }
+        state.idle.push_back(session);
+        None
+    }
+
+    /// So that a tenant nobody has served yet finds a scrubbed session waiting.
+    async fn keep_one_clean(&self) {
+        if matches!(self.parts.logins, Logins::PerTenant { .. }) {
+            return;
+        }
+        let oldest = {
+            let mut state = self.state();
+            let clean = state.idle.iter().any(|s| matches!(s.residue, Residue::None));
+            if clean || state.idle.len() < 2 {
+                return;
+            }
+            state.idle.pop_front()
+        };
+        let Some(mut session) = oldest else { return };
+        let scrubbed = tokio::time::timeout(self.parts.limits.cleanup, session.scrub()).await;
+        if matches!(scrubbed, Ok(Ok(()))) {
+            drop(self.put_idle(session));
+        } else {
+            session.abandon();
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<W>> {
+        // Nothing under this lock can leave the state half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One open connection and what is known about it.
+pub(crate) struct Session<W: Wire> {
+    pub(crate) wire: W,
+    /// Behind the connection, so that it is given up after it.
+    seat: Seat<W>,
+    /// The backend's process id; of the last challenge, when a pooler is in between.
+    pub(crate) pid: i32,
+    pub(crate) clock: ServerClock,
+    born: Instant,
+    residue: Residue,
+    reused: bool,
+    /// A transaction the driver does not know of may be open.
+    pub(crate) challenged: bool,
+}
+
+/// Whose traces a session may hold.
+enum Residue {
+    None,
+    Of(TenantId),
+}
+
+impl Residue {
+    fn is_foreign_to(&self, tenant: &TenantId) -> bool {
+        matches!(self, Self::Of(other) if other != tenant)
+    }
+}
+
+/// How a transaction ended, as far as we saw.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum End {
+    /// Committed, every answer read.
+    Committed,
+    /// Dropped, cancelled, failed: anything may be on the wire.
+    Unknown,
+}
+
+impl<W: Wire> Session<W> {
+    /// Rolls back what is open. When it is not known where the conversation stands, asks a
+    /// question only this session can answer, and believes nothing else.
+    async fn tidy(&mut self, ended: End, clock_age: Duration) -> Result<(), DriverError> {
+        self.wire.settle().await?;
+        if std::mem::take(&mut self.challenged) {
+            self.wire.ask("ROLLBACK".to_owned()).await?;
+        }
+        if ended == End::Unknown || self.clock.age() > clock_age {
+            let greeting = greet(&mut self.wire, "").await?;
+            if greeting.pid != self.pid && self.straight() {
+                return Err(DriverError::OutOfStep);
+            }
+            self.clock = greeting.clock;
+        }
+        Ok(())
+    }
+
+    /// Whether `pid` is this session's own: no pooler hands out backends.
+    pub(crate) fn straight(&self) -> bool {
+        self.seat.pool.upgrade().is_some_and(|p| matches!(p.parts.settings, Pins::Direct(_)))
+    }
+
+    /// Removes every trace of the tenant before.
+    async fn scrub(&mut self) -> Result<(), DriverError> {
+        self.wire.forget_statements().await?;
+        let greeting = greet(&mut self.wire, SCRUB).await?;
+        if greeting.pid != self.pid && self.straight() {
+            return Err(DriverError::OutOfStep);
+        }
+        self.clock = greeting.clock;
+        self.residue = Residue::None;
+        Ok(())
+    }
+
+    /// Closes the connection without a goodbye; the backend is ended before its slot is used
+    /// again, lest two tenants share a role.
+    fn abandon(mut self) {
+        if let Some(slot) = &mut self.seat.slot {
+            slot.leftover = Some(self.pid);
+        }
+    }
+
+    async fn close(self) {
+        let Self { wire, seat, .. } = self;
+        wire.close().await;
+        drop(seat);
+    }
+}
+
+/// A place among the sessions; given back when dropped.
+struct Seat<W: Wire> {
+    slot: Option<Slot>,
+    pool: Weak<Shared<W>>,
+}
+
+impl<W: Wire> Drop for Seat<W> {
+    fn drop(&mut self) {
+        if let Some(pool) = self.pool.upgrade() {
+            let mut state = pool.state();
+            state.open = state.open.saturating_sub(1);
+            state.free.extend(self.slot);
+        }
+    }
+}
+
+/// A session lent to one tenant. However it is dropped, the session is cleaned or closed.
+pub(crate) struct Lease<W: Wire> {
+    session: Option<Session<W>>,
+    permit: Option<OwnedSemaphorePermit>,
+    pool: Arc<Shared<W>>,
+    ended: End,
+}
+
+impl<W: Wire> Lease<W> {
+    /// The session. There is one from [`Pool::acquire`] to [`Lease::discard`].
+    pub(crate) fn session(&mut self) -> Result<&mut Session<W>, DriverError> {
+        self.session.as_mut().ok_or(DriverError::OutOfStep)
+    }
+
+    /// The connection of a lease that [`Pool::acquire`] returned.
+    #[expect(
+        clippy::expect_used,
+        reason = "acquire() fills it, and only what consumes the lease empties it"
+    )]
+    pub(crate) fn wire(&self) -> &W {
+        &self.session.as_ref().expect("a lease holds its session until it is dropped").wire
+    }
+
+    /// The same, to run statements on.
+    #[expect(
+        clippy::expect_used,
+        reason = "acquire() fills it, and only what consumes the lease empties it"
+    )]
+    pub(crate) fn wire_mut(&mut self) -> &mut W {
+        &mut self.session.as_mut().expect("a lease holds its session until it is dropped").wire
+    }
+
+    /// Whether the session was open before this lease.
+    pub(crate) fn reused(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.reused)
+    }
+
+    pub(crate) fn target(&self) -> &Target {
+        &self.pool.parts.target
+    }
+
+    /// Says that the transaction was committed and every answer read.
+    pub(crate) fn committed(&mut self) {
+        self.ended = End::Committed;
+    }
+
+    /// Closes the session at once.
+    pub(crate) fn discard(mut self) {
+        if let Some(session) = self.session.take() {
+            session.abandon();
+        }
+    }
+}
+
+impl<W: Wire> Drop for Lease<W> {
+    fn drop(&mut self) {
+        let (Some(session), Some(permit)) = (self.session.take(), self.permit.take()) else {
+            return;
+        };
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => {
+                drop(runtime.spawn(self.pool.clone().take_back(session, permit, self.ended)));
+            }
+            // Nobody is left to clean up.
+            Err(_) => session.abandon(),
+        }
+    }
+}
+
+/// How to log in, once more if need be.
+struct Door<'a> {
+    parts: &'a PoolParts,
+    login: &'a Login,
+    place: &'a Place,
+}
+
+/// A connection that answered.
+struct Greeted<W> {
+    wire: W,
+    pid: i32,
+    clock: ServerClock,
+    /// The start-up options arrived: there is no pooler in between, or none is feared.
+    straight: bool,
+    /// No wall holds this role.
+    too_powerful: bool,
+}
+
+impl Door<'_> {
+    async fn open<W: Wire>(&self) -> Result<W, DriverError> {
+        let (pins, named_statements) = match &self.parts.settings {
+            Pins::Direct(settings) => {
+                let mut pins = settings.pins();
+                pins.push(("partywall.start", START_MARK.to_owned()));
+                if let Some(schema) = &self.place.schema {
+                    pins.push(("search_path", quote_ident(schema)));
+                }
+                (pins, true)
+            }
+            Pins::ThroughPooler => (Vec::new(), false),
+        };
+        let opening = Opening {
+            server: &self.parts.server,
+            database: &self.place.database,
+            login: self.login,
+            pins: &pins,
+            named_statements,
+        };
+        W::open(opening).await
+    }
+
+    /// Learns pid and clock, ends what an abandoned connection left at work, and takes back what
+    /// somebody made the role remember.
+    async fn settle_in<W: Wire>(
+        &self,
+        mut wire: W,
+        leftover: Option<i32>,
+    ) -> Result<Greeted<W>, DriverError> {
+        if let Some(pid) = leftover {
+            wire.ask(format!("{END_LEFTOVER}{pid}")).await?;
+        }
+        if matches!(self.parts.logins, Logins::Slots { .. })
+            && matches!(self.parts.settings, Pins::Direct(_))
+            && wire.ask(POISONED.to_owned()).await?.first().is_some_and(|n| n != "0")
+        {
+            tracing::warn!(
+                db.role = self.login.role(),
+                "a tenant's statement changed the role's own settings; reset"
+            );
+            match wire.ask(UNPOISON.to_owned()).await {
+                // A standby remembers what its primary does; ours is pinned all the same.
+                Err(error) if error.code().as_deref() == Some("25006") => {}
+                reset => drop(reset?),
+            }
+            // What was remembered is in this session; the next one is free of it.
+            wire.close().await;
+            wire = self.open().await?;
+        }
+        let greeting = greet(&mut wire, "").await?;
+        let straight = match self.parts.settings {
+            Pins::Direct(_) => greeting.mark == START_MARK,
+            Pins::ThroughPooler => true,
+        };
+        let too_powerful =
+            wire.ask(TOO_POWERFUL.to_owned()).await?.first().is_none_or(|n| n != "0");
+        Ok(Greeted { wire, pid: greeting.pid, clock: greeting.clock, straight, too_powerful })
+    }
+
+    /// Sets the slot's password again through the control login.
+    async fn restore_password<W: Wire>(&self, control: Option<&Login>) -> Result<(), DriverError> {
+        let Some(control) = control else { return Ok(()) };
+        tracing::warn!(
+            db.role = self.login.role(),
+            "the role's password was changed; setting it again"
+        );
+        let door = Door { parts: self.parts, login: control, place: self.place };
+        let mut wire = door.open::<W>().await?;
+        wire.ask(crate::provision::set_password(self.login)).await?;
+        wire.close().await;
+        Ok(())
+    }
+}
+
+struct Greeting {
+    pid: i32,
+    clock: ServerClock,
+    mark: String,
+}
+
+/// Runs `first`, then asks for pid, clock and our mark, with a number that must come back: the
+/// proof that this is the answer to this question.
+async fn greet<W: Wire>(wire: &mut W, first: &str) -> Result<Greeting, DriverError> {
+    let mut nonce = [0_u8; 8];
+    aws_lc_rs::rand::fill(&mut nonce).map_err(|_| DriverError::OutOfStep)?;
+    let nonce = u64::from_be_bytes(nonce).to_string();
+    let separator = if first.is_empty() { "" } else { "; " };
+    let question = format!("{first}{separator}{GREETING}, '{nonce}'");
+    let asked = Instant::now();
+    let answer = wire.ask(question).await?;
+    let answered = Instant::now();
+    let [pid, clock, mark, echo] = answer.as_slice() else { return Err(DriverError::OutOfStep) };
+    let (Ok(pid), Ok(clock), true) = (pid.parse(), clock.parse(), *echo == nonce) else {
+        return Err(DriverError::OutOfStep);
+    };
+    Ok(Greeting { pid, clock: ServerClock::read(clock, asked, answered), mark: mark.clone() })
+}
+
+const GREETING: &str = "SELECT pg_catalog.pg_backend_pid(), \
+    (extract(epoch from pg_catalog.clock_timestamp()) * 1000000)::pg_catalog.int8 - 946684800000000, \
+    pg_catalog.current_setting('partywall.start', true)";
+const START_MARK: &str = "straight";
+const END_LEFTOVER: &str = "SELECT pg_catalog.pg_terminate_backend(pid, 5000) FROM pg_catalog.pg_stat_activity \
+    WHERE usename OPERATOR(pg_catalog.=) current_user AND pid OPERATOR(pg_catalog.=) ";
+const POISONED: &str = "SELECT pg_catalog.count(*) FROM pg_catalog.pg_db_role_setting s \
+    JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) s.setrole \
+    WHERE r.rolname OPERATOR(pg_catalog.=) session_user";
+const TOO_POWERFUL: &str = "SELECT pg_catalog.count(*) FROM pg_catalog.pg_roles \
+    WHERE rolname OPERATOR(pg_catalog.=) session_user \
+    AND (rolsuper OR rolbypassrls OR rolcreaterole OR rolreplication)";
+const UNPOISON: &str = "DO $$ BEGIN EXECUTE pg_catalog.format('ALTER ROLE CURRENT_USER IN DATABASE %I RESET ALL', \
+    pg_catalog.current_database()); EXECUTE 'ALTER ROLE CURRENT_USER RESET ALL'; END $$";

@@ -1,0 +1,490 @@
+//! The store: named targets, and the way from a placement to a transaction.
+
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+
+use partywall::{DeploymentModel, Store, StoreName, Target, TenantId, TenantScope, Transactional};
+use sqlx::{PgConnection, postgres::PgConnectOptions};
+
+use crate::{
+    error::PostgresError,
+    login::{CredentialSource, Login, NoCredentials},
+    pack::tenant_name,
+    pool::{Limits, Logins, Pins, Place, Pool, PoolParts},
+    session::SessionSettings,
+    ticket::TicketKey,
+    transaction::{BeginOptions, Binding, TenantTransaction},
+};
+
+/// PostgreSQL, narrowed to one tenant per transaction.
+///
+/// Cloning it is cheap.
+#[derive(Clone)]
+pub struct Postgres {
+    inner: Arc<Inner>,
+    begin: BeginOptions,
+}
+
+struct Inner {
+    name: StoreName,
+    targets: BTreeMap<Target, At>,
+}
+
+/// What is at a target.
+enum At {
+    Pool { sessions: Pool<PgConnection>, key: TicketKey, mode: Mode },
+    Bridge { sessions: Pool<PgConnection> },
+    Silo { sessions: Pool<PgConnection>, tenant: TenantId },
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Mode {
+    Direct { slack: Duration },
+    Strict,
+}
+
+impl Postgres {
+    /// Starts to describe a store of this name.
+    pub fn builder(name: StoreName) -> PostgresBuilder {
+        PostgresBuilder { name, targets: BTreeMap::new(), twice: None, slotless: None }
+    }
+
+    /// The same store, whose transactions are `SERIALIZABLE`.
+    #[must_use]
+    pub fn serializable(&self) -> Self {
+        let begin = BeginOptions { serializable: true, ..self.begin };
+        Self { inner: self.inner.clone(), begin }
+    }
+
+    /// The same store, whose transactions are `READ ONLY`: for standbys, and for reports.
+    #[must_use]
+    pub fn read_only(&self) -> Self {
+        let begin = BeginOptions { read_only: true, ..self.begin };
+        Self { inner: self.inner.clone(), begin }
+    }
+
+    /// Closes idle sessions now and the others when they are returned. Opens no more.
+    pub async fn close(&self) {
+        for at in self.inner.targets.values() {
+            at.sessions().close().await;
+        }
+    }
+
+    /// How many sessions are open at a target, and how many of them idle.
+    pub fn sessions(&self, target: &Target) -> Option<SessionCount> {
+        let (open, idle) = self.inner.targets.get(target)?.sessions().counts();
+        Some(SessionCount { open, idle })
+    }
+
+    fn at(&self, scope: TenantScope<'_>) -> Result<&At, PostgresError> {
+        let (store, tenant) = (|| self.inner.name.clone(), || scope.tenant().clone());
+        let placement = scope.placement();
+        let target = || placement.target.clone();
+        let Some(at) = self.inner.targets.get(&placement.target) else {
+            let (store, tenant, target) = (store(), tenant(), target());
+            return Err(PostgresError::UnknownTarget { store, tenant, target });
+        };
+        let (placed, configured) = (placement.model, at.model());
+        if placed != configured {
+            let (store, tenant, target) = (store(), tenant(), target());
+            return Err(PostgresError::OtherModel { store, tenant, target, placed, configured });
+        }
+        match at {
+            At::Silo { tenant: owner, .. } if owner != scope.tenant() => {
+                Err(PostgresError::ForeignSilo { tenant: tenant(), target: target() })
+            }
+            at => Ok(at),
+        }
+    }
+}
+
+impl Store for Postgres {
+    type Handle = TenantTransaction;
+    type Error = PostgresError;
+
+    fn name(&self) -> &StoreName {
+        &self.inner.name
+    }
+
+    async fn open(&self, scope: TenantScope<'_>) -> Result<TenantTransaction, PostgresError> {
+        let at = self.at(scope)?;
+        let binding = match at {
+            At::Pool { key, mode: Mode::Direct { slack }, .. } => {
+                Binding::Ticket { key, slack: *slack }
+            }
+            At::Pool { key, mode: Mode::Strict, .. } => Binding::Strict { key },
+            At::Bridge { .. } | At::Silo { .. } => Binding::Login,
+        };
+        TenantTransaction::begin(at.sessions(), scope.tenant(), binding, self.begin).await
+    }
+}
+
+impl Transactional for Postgres {
+    async fn commit(handle: TenantTransaction) -> Result<(), PostgresError> {
+        handle.commit().await
+    }
+}
+
+impl fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let targets: Vec<_> = self.inner.targets.keys().collect();
+        f.debug_struct("Postgres")
+            .field("name", &self.inner.name)
+            .field("targets", &targets)
+            .finish()
+    }
+}
+
+impl At {
+    fn sessions(&self) -> &Pool<PgConnection> {
+        match self {
+            Self::Pool { sessions, .. }
+            | Self::Bridge { sessions }
+            | Self::Silo { sessions, .. } => sessions,
+        }
+    }
+
+    fn model(&self) -> DeploymentModel {
+        match self {
+            Self::Pool { .. } => DeploymentModel::Pool,
+            Self::Bridge { .. } => DeploymentModel::Bridge,
+            Self::Silo { .. } => DeploymentModel::Silo,
+        }
+    }
+}
+
+/// Sessions at one target.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SessionCount {
+    /// Open, idle or in use.
+    pub open: usize,
+    /// Open and not in use.
+    pub idle: usize,
+}
+
+/// Describes a [`Postgres`] store; see [`Postgres::builder`].
+pub struct PostgresBuilder {
+    name: StoreName,
+    targets: BTreeMap<Target, At>,
+    twice: Option<Target>,
+    slotless: Option<Target>,
+}
+
+impl PostgresBuilder {
+    /// Adds a target where tenants share tables.
+    #[must_use]
+    pub fn pool(mut self, target: Target, pool: PoolTarget) -> Self {
+        if pool.slots.is_empty() {
+            self.slotless = Some(target.clone());
+        }
+        let PoolTarget { server, database, key, slots, control, through_pooler, mode, common } =
+            pool;
+        let settings =
+            if through_pooler { Pins::ThroughPooler } else { Pins::Direct(common.settings) };
+        let logins = Logins::Slots { logins: slots, control, database };
+        let parts =
+            PoolParts { target: target.clone(), server, logins, settings, limits: common.limits };
+        let at = At::Pool { sessions: Pool::new(parts), key, mode };
+        self.add(target, at)
+    }
+
+    /// Adds a target where tenants share a server and have a database or schema each.
+    #[must_use]
+    pub fn bridge(self, target: Target, bridge: BridgeTarget) -> Self {
+        let BridgeTarget { server, place, source, common } = bridge;
+        let parts = PoolParts {
+            target: target.clone(),
+            server,
+            logins: Logins::PerTenant { source, place },
+            settings: Pins::Direct(common.settings),
+            limits: common.limits,
+        };
+        self.add(target, At::Bridge { sessions: Pool::new(parts) })
+    }
+
+    /// Adds a target that is one tenant's own server.
+    #[must_use]
+    pub fn silo(self, target: Target, silo: SiloTarget) -> Self {
+        let SiloTarget { tenant, server, database, login, common } = silo;
+        let owner = tenant.clone();
+        let source = move |asked: &TenantId| {
+            // Asked for another, the silo has nothing to give, whoever asks.
+            let reason = "the silo is another tenant's".to_owned();
+            let refused = NoCredentials { tenant: asked.clone(), reason };
+            if *asked == owner { Ok(login.clone()) } else { Err(refused) }
+        };
+        let place = move |_: &TenantId| Place { database: database.clone(), schema: None };
+        let parts = PoolParts {
+            target: target.clone(),
+            server,
+            logins: Logins::PerTenant { source: Arc::new(source), place: Arc::new(place) },
+            settings: Pins::Direct(common.settings),
+            limits: common.limits,
+        };
+        self.add(target, At::Silo { sessions: Pool::new(parts), tenant })
+    }
+
+    /// Makes the store, without connecting anywhere.
+    ///
+    /// # Errors
+    ///
+    /// When a target was named twice, or a pool has no slots.
+    pub fn build(self) -> Result<Postgres, BuildError> {
+        if let Some(target) = self.twice {
+            return Err(BuildError::Twice { store: self.name, target });
+        }
+        if let Some(target) = self.slotless {
+            return Err(BuildError::NoSlots { store: self.name, target });
+        }
+        let inner = Inner { name: self.name, targets: self.targets };
+        Ok(Postgres { inner: Arc::new(inner), begin: BeginOptions::default() })
+    }
+
+    fn add(mut self, target: Target, at: At) -> Self {
+        if self.targets.insert(target.clone(), at).is_some() {
+            self.twice = Some(target);
+        }
+        self
+    }
+}
+
+/// A store that cannot be made as described.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// Two targets of one name.
+    #[error("store {store} has two targets named {target}: rename one")]
+    Twice {
+        /// The store.
+        store: StoreName,
+        /// The name.
+        target: Target,
+    },
+    /// A pool nobody can log in to.
+    #[error(
+        "target {target} of store {store} has no slot logins: give it one per session it may open"
+    )]
+    NoSlots {
+        /// The store.
+        store: StoreName,
+        /// The target.
+        target: Target,
+    },
+}
+
+/// What every kind of target has.
+#[derive(Clone, Debug, Default)]
+struct Common {
+    settings: SessionSettings,
+    limits: Limits,
+}
+
+/// A database whose tables tenants share, behind row level security.
+pub struct PoolTarget {
+    server: PgConnectOptions,
+    database: String,
+    key: TicketKey,
+    slots: Vec<Login>,
+    control: Option<Login>,
+    through_pooler: bool,
+    mode: Mode,
+    common: Common,
+}
+
+impl PoolTarget {
+    /// The database of this name on this server, whose tickets are made with this key.
+    ///
+    /// `server` gives host, port and TLS; user, password, database and options are set here.
+    pub fn new(server: PgConnectOptions, database: impl Into<String>, key: TicketKey) -> Self {
+        Self {
+            server,
+            database: database.into(),
+            key,
+            slots: Vec::new(),
+            control: None,
+            through_pooler: false,
+            mode: Mode::Direct { slack: DEFAULT_SLACK },
+            common: Common::default(),
+        }
+    }
+
+    /// The logins of the slots: one per session, and used by this process alone, so that no
+    /// session can read or cancel what runs in another.
+    #[must_use]
+    pub fn slots(mut self, slots: impl IntoIterator<Item = Login>) -> Self {
+        self.slots.extend(slots);
+        self
+    }
+
+    /// A login that may alter the slots (CREATEROLE; from PostgreSQL 16 on with ADMIN on them).
+    /// Used only when a slot cannot log in because its password was changed (P1).
+    #[must_use]
+    pub fn control(mut self, control: Login) -> Self {
+        self.control = Some(control);
+        self
+    }
+
+    /// How far a transaction's start may be from our reading of the server's clock; 1 second by
+    /// default. A ticket is good for twice as long, on its own backend only.
+    #[must_use]
+    pub fn slack(mut self, slack: Duration) -> Self {
+        self.mode = Mode::Direct { slack };
+        self
+    }
+
+    /// Binds each ticket to exactly one transaction, for one more round trip.
+    #[must_use]
+    pub fn strict(mut self) -> Self {
+        self.mode = Mode::Strict;
+        self
+    }
+
+    /// Says that a transaction pooler (PgBouncer, RDS Proxy) is in between: up to `sessions`
+    /// connections under one login, in strict mode, without named statements.
+    ///
+    /// The pooler holds the server's sessions, so making them new between tenants is its part:
+    /// `server_reset_query` = [`SCRUB`](crate::SCRUB) with `server_reset_query_always = 1`.
+    #[must_use]
+    pub fn behind_pooler(mut self, login: Login, sessions: u16) -> Self {
+        self.through_pooler = true;
+        self.mode = Mode::Strict;
+        self.slots = vec![login; sessions.into()];
+        self
+    }
+}
+
+/// A server where every tenant has a database, or a schema, and a login of its own.
+pub struct BridgeTarget {
+    server: PgConnectOptions,
+    place: Arc<dyn Fn(&TenantId) -> Place + Send + Sync>,
+    source: Arc<dyn CredentialSource>,
+    common: Common,
+}
+
+impl BridgeTarget {
+    /// A database per tenant, named by [`tenant_name`] with this prefix.
+    pub fn database_per_tenant(
+        server: PgConnectOptions,
+        prefix: impl Into<String>,
+        source: impl CredentialSource,
+    ) -> Self {
+        let prefix = prefix.into();
+        let place =
+            move |tenant: &TenantId| Place { database: tenant_name(&prefix, tenant), schema: None };
+        Self::new(server, Arc::new(place), source)
+    }
+
+    /// A schema per tenant in one database, named by [`tenant_name`] with this prefix; the
+    /// tenant's `search_path` is its schema.
+    pub fn schema_per_tenant(
+        server: PgConnectOptions,
+        database: impl Into<String>,
+        prefix: impl Into<String>,
+        source: impl CredentialSource,
+    ) -> Self {
+        let (database, prefix) = (database.into(), prefix.into());
+        let place = move |tenant: &TenantId| Place {
+            database: database.clone(),
+            schema: Some(tenant_name(&prefix, tenant)),
+        };
+        Self::new(server, Arc::new(place), source)
+    }
+
+    fn new(
+        server: PgConnectOptions,
+        place: Arc<dyn Fn(&TenantId) -> Place + Send + Sync>,
+        source: impl CredentialSource,
+    ) -> Self {
+        Self { server, place, source: Arc::new(source), common: Common::default() }
+    }
+
+    /// How many sessions may be open for all tenants together; 16 by default. The one that was
+    /// idle for longest is closed when another tenant needs one.
+    #[must_use]
+    pub fn max_sessions(mut self, sessions: u16) -> Self {
+        self.common.limits.sessions = usize::from(sessions.max(1));
+        self
+    }
+}
+
+/// One tenant's own server.
+pub struct SiloTarget {
+    tenant: TenantId,
+    server: PgConnectOptions,
+    database: String,
+    login: Login,
+    common: Common,
+}
+
+impl SiloTarget {
+    /// The server of this tenant and of nobody else.
+    pub fn new(
+        tenant: TenantId,
+        server: PgConnectOptions,
+        database: impl Into<String>,
+        login: Login,
+    ) -> Self {
+        let limits = Limits { sessions: 8, ..Limits::default() };
+        let common = Common { settings: SessionSettings::default(), limits };
+        Self { tenant, server, database: database.into(), login, common }
+    }
+
+    /// How many sessions may be open; 8 by default.
+    #[must_use]
+    pub fn max_sessions(mut self, sessions: u16) -> Self {
+        self.common.limits.sessions = usize::from(sessions.max(1));
+        self
+    }
+}
+
+/// Setters every kind of target shares.
+macro_rules! common_setters {
+    ($($target:ident),+) => {$(
+        impl $target {
+            /// What sessions start with.
+            #[must_use]
+            pub fn session_settings(mut self, settings: SessionSettings) -> Self {
+                self.common.settings = settings;
+                self
+            }
+
+            /// How long to wait for a session; 5 seconds by default.
+            #[must_use]
+            pub fn acquire_timeout(mut self, limit: Duration) -> Self {
+                self.common.limits.acquire = limit;
+                self
+            }
+
+            /// How long connecting may take; 10 seconds by default.
+            #[must_use]
+            pub fn connect_timeout(mut self, limit: Duration) -> Self {
+                self.common.limits.connect = limit;
+                self
+            }
+
+            /// How long undoing what a dropped handle left may take before its connection is
+            /// closed instead; 2 seconds by default.
+            #[must_use]
+            pub fn cleanup_timeout(mut self, limit: Duration) -> Self {
+                self.common.limits.cleanup = limit;
+                self
+            }
+
+            /// How old a session may become; half an hour by default.
+            #[must_use]
+            pub fn max_lifetime(mut self, limit: Duration) -> Self {
+                self.common.limits.lifetime = limit;
+                self
+            }
+        }
+
+        impl fmt::Debug for $target {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($target)).field("host", &self.server.get_host()).finish_non_exhaustive()
+            }
+        }
+    )+};
+}
+common_setters!(PoolTarget, BridgeTarget, SiloTarget);
+
+/// How far two readings of the server's clock may be apart.
+const DEFAULT_SLACK: Duration = Duration::from_secs(1);
