@@ -147,6 +147,9 @@ pub enum SkipReason {
     /// Its RSA modulus is not of 2048 to 8192 bits, or its exponent is out of range.
     #[error("its RSA key is not of 2048 to 8192 bits with an odd exponent from 3 to 2^33")]
     WeakRsa,
+    /// Its RSA modulus has the structure of CVE-2017-15361, from which anybody can factor it.
+    #[error("its RSA key was made by a faulty generator (ROCA, CVE-2017-15361): replace it")]
+    Roca,
     /// A member is missing, misspelled or not a point on its curve.
     #[error("it is malformed")]
     Malformed,
@@ -384,7 +387,27 @@ fn rsa(n: &[u8], e: &[u8]) -> Result<Material, SkipReason> {
         && e.len() <= 5
         && odd(e)
         && (3..1 << 33).contains(&exponent);
-    if sound { Ok(Material::Rsa(n.to_vec(), e.to_vec())) } else { Err(SkipReason::WeakRsa) }
+    if !sound {
+        return Err(SkipReason::WeakRsa);
+    }
+    if is_roca(n) {
+        return Err(SkipReason::Roca);
+    }
+    Ok(Material::Rsa(n.to_vec(), e.to_vec()))
+}
+
+/// Whether a modulus has the fingerprint of CVE-2017-15361: modulo each of these primes it is a
+/// power of 65537. A sound modulus is, for all of them at once, about once in 2^27.
+fn is_roca(n: &[u8]) -> bool {
+    const PRIMES: [u32; 38] = [
+        3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89,
+        97, 101, 103, 107, 109, 113, 127, 131, 137, 139, 149, 151, 157, 163, 167,
+    ];
+    PRIMES.into_iter().all(|prime| {
+        let residue = n.iter().fold(0, |rest, byte| (rest * 256 + u32::from(*byte)) % prime);
+        let powers = std::iter::successors(Some(1), |power| Some(power * (65537 % prime) % prime));
+        powers.take(prime as usize).any(|power| power == residue)
+    })
 }
 
 pub(super) fn without_leading_zeros(number: &[u8]) -> &[u8] {

@@ -52,6 +52,8 @@ mod jws;
 mod profile;
 #[cfg(feature = "sign")]
 mod sign;
+#[cfg(test)]
+mod vectors;
 
 /// The longest token that is read, in bytes.
 pub const MAX_TOKEN_LEN: usize = 16 * 1024;
