@@ -1,0 +1,94 @@
+//! From one snapshot of the database to signed bytes.
+
+use partywall::{
+    bundle::{BundleContents, BundleHeader, Generation, UnsignedBundle},
+    token::{IssuerConfig, KeySource, Profile},
+};
+use sea_orm::DatabaseTransaction;
+
+use super::{CompileError, PublishedBundle};
+use crate::{
+    config::ServerConfig,
+    control::Inner,
+    keys::{KeyPurpose, key_set},
+    storage::{
+        directory, revocations, signing_keys,
+        tenants::{self, DirectoryLine},
+    },
+};
+
+pub(super) async fn full(inner: &Inner) -> Result<PublishedBundle, CompileError> {
+    compile(inner, None).await
+}
+
+pub(super) async fn delta(
+    inner: &Inner,
+    base: Generation,
+) -> Result<PublishedBundle, CompileError> {
+    compile(inner, Some(base)).await
+}
+
+async fn compile(inner: &Inner, base: Option<Generation>) -> Result<PublishedBundle, CompileError> {
+    let snapshot = inner.db.snapshot().await?;
+    let (generation, changed_at) = directory::current(&snapshot).await?;
+    if let Some(base) = base.filter(|base| *base == Generation(0) || *base >= generation) {
+        return Err(CompileError::NoSuchDelta { base, latest: generation });
+    }
+    let mut contents = BundleContents {
+        issuers: issuers(&snapshot, &inner.config).await?,
+        revocations: revocations::all(&snapshot, changed_at).await?,
+        ..BundleContents::default()
+    };
+    read_tenants(&snapshot, base, &mut contents).await?;
+    drop(snapshot);
+    // The time of the change, not of the compilation: the bytes follow from the database alone.
+    let expires = changed_at + inner.config.bundle.lifetime;
+    let header = BundleHeader { generation, base, created: changed_at, expires };
+    let signer = &inner.bundle_signer;
+    let unsigned = UnsignedBundle::encode(&header, &contents, signer.public())?;
+    let bytes = signer.sign(unsigned).into();
+    tracing::debug!(%generation, tenants = contents.tenants.len(), "a bundle was compiled");
+    Ok(PublishedBundle { generation, bytes })
+}
+
+async fn read_tenants(
+    snapshot: &DatabaseTransaction,
+    base: Option<Generation>,
+    contents: &mut BundleContents,
+) -> Result<(), CompileError> {
+    let since = base.unwrap_or(Generation(0));
+    let mut after: Option<String> = None;
+    loop {
+        let page = tenants::changed_since(snapshot, since, after.as_deref(), PAGE).await?;
+        let Some((last, _)) = page.last() else { return Ok(()) };
+        after = Some(last.clone());
+        for (_, line) in page {
+            match line {
+                DirectoryLine::Present(record) => contents.tenants.push(record),
+                DirectoryLine::Erased(id) if base.is_some() => {
+                    contents.removed.insert(id);
+                }
+                // A full bundle leaves out who is gone.
+                DirectoryLine::Erased(_) => {}
+            }
+        }
+    }
+}
+
+/// Ourselves first, with every published key inline: an enforcement point fetches nothing.
+async fn issuers(
+    snapshot: &DatabaseTransaction,
+    config: &ServerConfig,
+) -> Result<Vec<IssuerConfig>, CompileError> {
+    let keys = signing_keys::all(snapshot, KeyPurpose::Token).await?;
+    let source = KeySource::Inline(key_set(&keys));
+    let mut own = IssuerConfig::new(config.issuer.as_str(), Profile::Partywall, source);
+    // Nothing we sign lives longer, so nothing that claims to was signed by us.
+    own.max_lifetime_seconds =
+        u32::try_from(config.token_lifetime.as_secs()).unwrap_or(own.max_lifetime_seconds);
+    let external = config.external_issuers.iter().cloned();
+    Ok(std::iter::once(own).chain(external).collect())
+}
+
+/// Tenants are read in pages of this many rows.
+const PAGE: u64 = 5_000;

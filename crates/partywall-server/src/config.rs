@@ -1,0 +1,332 @@
+//! What an operator decides about the server.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use axum::http::Uri;
+use partywall::token::IssuerConfig;
+
+use crate::{
+    keys::{KeyPolicy, SealingKey},
+    storage::DatabaseConfig,
+};
+
+/// Everything a server needs to know before it starts. Secrets are read already.
+pub struct ServerConfig {
+    /// Where the state lives.
+    pub database: DatabaseConfig,
+    /// What private keys are sealed with in the database.
+    pub sealing_key: SealingKey,
+    /// The identity provider's name and address.
+    pub issuer: Issuer,
+    /// For whom tokens may be issued.
+    pub resources: Resources,
+    /// How long an access token lives: up to 24 hours.
+    pub token_lifetime: Duration,
+    /// When signing keys change.
+    pub keys: KeyPolicy,
+    /// How long bundles may be served from.
+    pub bundle: BundlePolicy,
+    /// Other issuers whose tokens enforcement points accept.
+    pub external_issuers: Vec<IssuerConfig>,
+}
+
+impl ServerConfig {
+    /// The defaults around what has none: tokens of 10 minutes, ES256, no other issuers.
+    pub fn new(
+        database: DatabaseConfig,
+        sealing_key: SealingKey,
+        issuer: Issuer,
+        resources: Resources,
+    ) -> Self {
+        Self {
+            database,
+            sealing_key,
+            issuer,
+            resources,
+            token_lifetime: Duration::from_secs(10 * 60),
+            keys: KeyPolicy::default(),
+            bundle: BundlePolicy::default(),
+            external_issuers: Vec::new(),
+        }
+    }
+
+    /// Refuses what would make the server fail later, at the worst time.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+        let Self { keys, bundle, token_lifetime, .. } = self;
+        if !(Duration::from_secs(1)..=MAX_TOKEN_LIFETIME).contains(token_lifetime) {
+            return Err(ConfigError::TokenLifetime { given: *token_lifetime });
+        }
+        // RFC 9068 leaves it open; R-02 asks for twice the longest cache life.
+        if keys.publish_ahead < 2 * keys.jwks_max_age {
+            return Err(ConfigError::PublishAhead {
+                publish_ahead: keys.publish_ahead,
+                jwks_max_age: keys.jwks_max_age,
+            });
+        }
+        if keys.rotate_every <= keys.publish_ahead {
+            return Err(ConfigError::RotateEvery {
+                rotate_every: keys.rotate_every,
+                publish_ahead: keys.publish_ahead,
+            });
+        }
+        if bundle.refresh_after.is_zero() || bundle.lifetime <= bundle.refresh_after {
+            return Err(ConfigError::BundleLifetime {
+                lifetime: bundle.lifetime,
+                refresh_after: bundle.refresh_after,
+            });
+        }
+        Ok(())
+    }
+
+    /// How long after its retirement a signing key can still be needed: the life of the last token
+    /// it signed, a cached key set, and a minute for clocks that disagree.
+    pub(crate) fn key_outlives(&self) -> Duration {
+        self.token_lifetime + self.keys.jwks_max_age + CLOCKS_DISAGREE
+    }
+
+    /// How long a revocation can still refuse something.
+    pub(crate) fn revocation_lasts(&self) -> Duration {
+        self.token_lifetime + CLOCKS_DISAGREE
+    }
+}
+
+const MAX_TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+const CLOCKS_DISAGREE: Duration = Duration::from_secs(60);
+
+/// How long bundles may be served from, and when they are made anew without a change.
+#[derive(Clone, Copy, Debug)]
+pub struct BundlePolicy {
+    /// For how long an enforcement point may go on alone.
+    pub lifetime: Duration,
+    /// After how long without a change a new one is made, so that none runs out.
+    pub refresh_after: Duration,
+}
+
+impl Default for BundlePolicy {
+    /// A week alone; made anew every hour.
+    fn default() -> Self {
+        Self {
+            lifetime: Duration::from_secs(7 * 24 * 60 * 60),
+            refresh_after: Duration::from_secs(60 * 60),
+        }
+    }
+}
+
+/// An issuer identifier (RFC 8414 2, OIDC Discovery 4.3): an `https` URL without query, fragment
+/// or trailing slash. `http` is for loopback addresses only.
+///
+/// Compared as text, byte by byte: it is the exact prefix of every address it publishes (O-08).
+///
+/// ```
+/// use partywall_server::Issuer;
+///
+/// assert!("https://login.example.com/idp".parse::<Issuer>().is_ok());
+/// assert!("http://127.0.0.1:8080".parse::<Issuer>().is_ok());
+/// assert!("http://login.example.com".parse::<Issuer>().is_err());
+/// assert!("https://login.example.com/".parse::<Issuer>().is_err());
+/// ```
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Issuer {
+    url: String,
+    path_at: usize,
+}
+
+impl Issuer {
+    /// The identifier, as in `iss`.
+    pub fn as_str(&self) -> &str {
+        &self.url
+    }
+
+    /// The path under which the provider answers: empty, or with a leading slash and no trailing
+    /// one.
+    pub(crate) fn path(&self) -> &str {
+        self.url.get(self.path_at..).unwrap_or_default()
+    }
+}
+
+impl FromStr for Issuer {
+    type Err = ConfigError;
+
+    fn from_str(url: &str) -> Result<Self, Self::Err> {
+        let refused = || ConfigError::Issuer { given: url.to_owned() };
+        let uri: Uri = url.parse().map_err(|_| refused())?;
+        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return Err(refused());
+        };
+        let loopback = matches!(authority.host(), "localhost" | "127.0.0.1" | "[::1]");
+        let secure = scheme == "https" || (scheme == "http" && loopback);
+        let path_at = scheme.len() + "://".len() + authority.as_str().len();
+        let path = url.get(path_at..).ok_or_else(refused)?;
+        let plain = |segment: &str| {
+            let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+            !segment.is_empty() && segment != "." && segment != ".." && segment.bytes().all(plain)
+        };
+        let path_is_plain = path.is_empty()
+            || path.strip_prefix('/').is_some_and(|path| path.split('/').all(plain));
+        let no_user = !authority.as_str().contains('@');
+        let one_spelling = url.bytes().take(path_at).all(|b| !b.is_ascii_uppercase());
+        if secure && no_user && one_spelling && path_is_plain {
+            Ok(Self { url: url.to_owned(), path_at })
+        } else {
+            Err(refused())
+        }
+    }
+}
+
+impl fmt::Display for Issuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.url)
+    }
+}
+
+/// A protected resource, as a token's audience: an absolute URI without fragment (RFC 8707 2).
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Resource(String);
+
+impl Resource {
+    /// The URI, as in `aud`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Resource {
+    type Err = ConfigError;
+
+    fn from_str(uri: &str) -> Result<Self, Self::Err> {
+        let refused = || ConfigError::Resource { given: uri.to_owned() };
+        let (scheme, rest) = uri.split_once(':').ok_or_else(refused)?;
+        let scheme_is_one = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+        let visible = rest.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
+        if scheme_is_one && visible && !rest.is_empty() && uri.len() <= 255 {
+            Ok(Self(uri.to_owned()))
+        } else {
+            Err(refused())
+        }
+    }
+}
+
+/// The resources tokens may be issued for.
+#[derive(Clone, Debug)]
+pub struct Resources {
+    default: Resource,
+    others: Vec<Resource>,
+}
+
+impl Resources {
+    /// `default` is the audience of a token whose request names no resource.
+    pub fn new(default: Resource, others: impl IntoIterator<Item = Resource>) -> Self {
+        Self { default, others: others.into_iter().collect() }
+    }
+
+    /// The audience where none was asked for.
+    pub fn default_resource(&self) -> &Resource {
+        &self.default
+    }
+
+    /// The resource of exactly that name, if there is one.
+    pub(crate) fn named(&self, uri: &str) -> Option<&Resource> {
+        std::iter::once(&self.default).chain(&self.others).find(|resource| resource.as_str() == uri)
+    }
+}
+
+/// Why a configuration was refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// Not an issuer identifier.
+    #[error(
+        "issuer {given:?}: expected https://host/path in lower case, without query, fragment or trailing slash (http for loopback addresses only)"
+    )]
+    Issuer {
+        /// What was given.
+        given: String,
+    },
+    /// Not a resource.
+    #[error(
+        "resource {given:?}: expected an absolute URI without fragment, such as https://api.example.com"
+    )]
+    Resource {
+        /// What was given.
+        given: String,
+    },
+    /// Tokens would live too long, or not at all.
+    #[error("token lifetime {given:?}: expected between one second and 24 hours")]
+    TokenLifetime {
+        /// What was given.
+        given: Duration,
+    },
+    /// A key would sign before everybody knows it.
+    #[error(
+        "keys are published {publish_ahead:?} ahead and key sets cached for {jwks_max_age:?}: publish at least twice that long ahead"
+    )]
+    PublishAhead {
+        /// How long ahead.
+        publish_ahead: Duration,
+        /// How long cached.
+        jwks_max_age: Duration,
+    },
+    /// Keys would be replaced before they sign.
+    #[error(
+        "keys rotate every {rotate_every:?} and are published {publish_ahead:?} ahead: rotate less often"
+    )]
+    RotateEvery {
+        /// How often.
+        rotate_every: Duration,
+        /// How long ahead.
+        publish_ahead: Duration,
+    },
+    /// Bundles would run out before they are made anew.
+    #[error(
+        "bundles live {lifetime:?} and are made anew after {refresh_after:?}: they must live longer than that"
+    )]
+    BundleLifetime {
+        /// How long.
+        lifetime: Duration,
+        /// After how long.
+        refresh_after: Duration,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn o08_an_issuer_has_one_spelling() {
+        for refused in [
+            "",
+            "login.example.com",
+            "https://",
+            "http://login.example.com",
+            "https://a/?x",
+            "https://a/",
+            "https://a/b/",
+            "https://a/b#c",
+            "https://user@a",
+            "https://A.example",
+            "https://a//b",
+            "https://a/../b",
+            "https://a/%2e",
+            "HTTPS://a",
+            "ftp://a",
+            "http://127.0.0.1.evil.example",
+        ] {
+            assert!(refused.parse::<Issuer>().is_err(), "{refused:?} is an issuer");
+        }
+        let path = |issuer: &str| issuer.parse::<Issuer>().unwrap().path().to_owned();
+        assert_eq!(path("https://login.example.com"), "");
+        assert_eq!(path("https://login.example.com:8443/idp/eu"), "/idp/eu");
+        assert_eq!(path("http://[::1]:80"), "");
+    }
+
+    #[test]
+    fn a_resource_is_an_absolute_uri_without_fragment() {
+        for refused in ["", "api", "/api", "https:", "https://a#b", "https://a b", "1http://a"] {
+            assert!(refused.parse::<Resource>().is_err(), "{refused:?} is a resource");
+        }
+        assert!("https://api.example.com/v1".parse::<Resource>().is_ok());
+        assert!("urn:example:invoices".parse::<Resource>().is_ok());
+    }
+}

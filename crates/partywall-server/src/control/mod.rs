@@ -1,0 +1,339 @@
+//! The control plane: who the tenants are, which machines act for them, and what is revoked.
+//!
+//! Every change, the audit event that accounts for it, and the generation it leads to are written
+//! in one transaction; then every enforcement point hears of it through the next bundle.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use aws_lc_rs::rand::SystemRandom;
+use partywall::{Clock, TenantId, Timestamp, bundle::Generation, token::IssuerError};
+use tokio::sync::watch;
+
+use crate::{
+    bundle::{CompileError, Publisher},
+    config::{ConfigError, ServerConfig},
+    keys::{BundleSigner, KeyError, KeyRing, RingError, TokenKeys},
+    random::RandomError,
+    storage::{AuditEvent, Change, Database, StorageError, audit, directory},
+};
+pub(crate) use machine::SecretHash;
+pub use machine::{
+    ClientId, ClientSecret, InvalidMachine, Machine, MachineCredentials, MachineStatus, NewMachine,
+    Scope,
+};
+pub use tenant::{
+    Administrator, BillingReference, InvalidProfile, Metadata, NewTenant, Tenant, TenantProfile,
+};
+
+mod machine;
+mod maintenance;
+mod revocation;
+mod tenant;
+
+/// The control plane's Rust interface. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct ControlPlane {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) config: ServerConfig,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) random: SystemRandom,
+    pub(crate) db: Database,
+    pub(crate) ring: KeyRing,
+    pub(crate) bundle_signer: BundleSigner,
+    pub(crate) publisher: Publisher,
+    /// The latest generation known here; long polls wait on it.
+    pub(crate) generation: watch::Sender<Generation>,
+    /// Set once the server is told to stop.
+    pub(crate) stopping: watch::Sender<bool>,
+    /// The generation as of which the ring was read.
+    ring_read_at: AtomicU64,
+}
+
+impl ControlPlane {
+    /// Opens the database, making it on first use, and readies keys and bundle.
+    ///
+    /// # Errors
+    ///
+    /// When the configuration is refused, the database does not open, or the sealing key is not
+    /// the one its private keys are sealed with.
+    pub async fn open(config: ServerConfig, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
+        config.check()?;
+        let config = maintenance::with_issuers_inlined(config)?;
+        let db = Database::open(&config.database).await?;
+        let now = clock.now();
+        maintenance::prepare_keys(&db, &config, now).await?;
+        let bundle_signer = maintenance::bundle_signer(&db, &config, now).await?;
+        maintenance::note_issuers(&db, &config, now).await?;
+        let control = Self {
+            inner: Arc::new(Inner {
+                config,
+                clock,
+                random: SystemRandom::new(),
+                db,
+                ring: KeyRing::default(),
+                bundle_signer,
+                publisher: Publisher::default(),
+                generation: watch::Sender::new(Generation(0)),
+                stopping: watch::Sender::new(false),
+                ring_read_at: AtomicU64::new(0),
+            }),
+        };
+        control.rotate_keys().await?;
+        control.refresh().await?;
+        Ok(control)
+    }
+
+    /// The latest audit events of `tenant`, newest first, at most `limit` of them.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn audit_trail(
+        &self,
+        tenant: &TenantId,
+        limit: u32,
+    ) -> Result<Vec<AuditRecord>, ControlError> {
+        let rows = audit::latest_of(self.inner.db.reader(), tenant, limit.into()).await?;
+        Ok(rows.into_iter().map(AuditRecord::from).collect())
+    }
+
+    /// The generation in force.
+    pub fn generation(&self) -> Generation {
+        *self.inner.generation.borrow()
+    }
+
+    /// Makes a change last and tells everyone who waits for it.
+    pub(crate) async fn commit(
+        &self,
+        change: Change<'_>,
+        event: AuditEvent<'_>,
+    ) -> Result<Generation, StorageError> {
+        let action = event.action;
+        let tenant = event.tenant.map(ToString::to_string);
+        let generation = change.commit(event).await?;
+        tracing::info!(action, tenant.id = tenant, %generation, "the directory changed");
+        self.announce(generation);
+        Ok(generation)
+    }
+
+    /// Takes over what other servers on the same database have changed since.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails or a key does not open. What was known before stays in force.
+    pub async fn refresh(&self) -> Result<(), RingError> {
+        let db = self.inner.db.reader();
+        let (generation, _) = directory::current(db).await?;
+        if self.inner.ring_read_at.load(Ordering::Acquire) < generation.0 {
+            self.reread_keys(generation).await?;
+        }
+        self.announce(generation);
+        Ok(())
+    }
+
+    /// Reads the ring, which is at least as new as `generation` afterwards.
+    pub(crate) async fn reread_keys(&self, generation: Generation) -> Result<(), RingError> {
+        let db = self.inner.db.reader();
+        let keys = crate::keys::load(db, &self.inner.config.sealing_key).await?;
+        self.inner.ring.replace(keys.ok_or(KeyError::NoActiveKey)?);
+        self.inner.ring_read_at.fetch_max(generation.0, Ordering::Release);
+        Ok(())
+    }
+
+    fn announce(&self, generation: Generation) {
+        self.inner.generation.send_if_modified(|latest| {
+            let newer = generation > *latest;
+            *latest = generation.max(*latest);
+            newer
+        });
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+
+    pub(crate) fn token_keys(&self) -> Result<Arc<TokenKeys>, KeyError> {
+        self.inner.ring.current()
+    }
+}
+
+/// Who changes something, as the audit trail names them.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Actor {
+    /// A person of the vendor's staff, by the name they signed in with.
+    Operator(String),
+    /// The system itself: a scheduled task, a command.
+    System(&'static str),
+}
+
+impl Actor {
+    /// The word for the kind of actor.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Operator(_) => "operator",
+            Self::System(_) => "system",
+        }
+    }
+
+    /// Which one of its kind.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Operator(name) => name,
+            Self::System(task) => task,
+        }
+    }
+}
+
+/// One line of the audit trail.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AuditRecord {
+    /// When.
+    pub at: Timestamp,
+    /// The kind of actor: `operator` or `system`.
+    pub actor_kind: String,
+    /// Who.
+    pub actor: String,
+    /// What was done, as `resource.verb`.
+    pub action: String,
+    /// What it was done to, as JSON.
+    pub detail: String,
+    /// The generation it led to.
+    pub generation: Generation,
+}
+
+impl From<audit::Model> for AuditRecord {
+    fn from(row: audit::Model) -> Self {
+        Self {
+            at: Timestamp(crate::storage::unsigned(row.at)),
+            actor_kind: row.actor_kind,
+            actor: row.actor,
+            action: row.action,
+            detail: row.detail,
+            generation: Generation(crate::storage::unsigned(row.generation)),
+        }
+    }
+}
+
+/// Why the control plane did not open.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The database.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// A key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// An external issuer that no enforcement point could use.
+    #[error("an external issuer cannot be used")]
+    Issuer(#[from] IssuerError),
+    /// An external issuer's key set file.
+    #[error("the key set {} of an external issuer: {source}", path.display())]
+    KeySetFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: std::io::Error,
+    },
+    /// The database's private keys are sealed under another key.
+    #[error(
+        "the sealing key is not the one this database's private keys are sealed with: restore that key, or start with an empty database"
+    )]
+    WrongSealingKey,
+}
+
+impl From<RingError> for OpenError {
+    fn from(error: RingError) -> Self {
+        match error {
+            RingError::Storage(error) => Self::Storage(error),
+            RingError::Key(error) => Self::Key(error),
+        }
+    }
+}
+
+/// Why a change was not made, or a question not answered.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ControlError {
+    /// No such tenant, or it was erased.
+    #[error("there is no tenant {tenant}")]
+    UnknownTenant {
+        /// The tenant asked for.
+        tenant: TenantId,
+    },
+    /// No such machine in that tenant.
+    #[error("there is no machine {client}")]
+    UnknownMachine {
+        /// The machine asked for.
+        client: ClientId,
+    },
+    /// The machine was revoked, for good.
+    #[error("machine {client} was revoked: create another")]
+    MachineRevoked {
+        /// The machine.
+        client: ClientId,
+    },
+    /// Another tenant goes by that slug.
+    #[error("slug {slug} is taken by another tenant")]
+    SlugTaken {
+        /// The slug.
+        slug: partywall::Slug,
+    },
+    /// The slug reads as a tenant's id.
+    #[error("slug {slug} has the shape of a tenant id: choose a readable one")]
+    SlugLikeId {
+        /// The slug.
+        slug: partywall::Slug,
+    },
+    /// Only a tenant that is pending erasure is erased.
+    #[error("tenant {tenant} is not pending erasure: set that status first")]
+    NotPendingErase {
+        /// The tenant.
+        tenant: TenantId,
+    },
+    /// A tenant's epoch is at its end.
+    #[error("tenant {tenant} has used up its epochs")]
+    EpochsUsedUp {
+        /// The tenant.
+        tenant: TenantId,
+    },
+    /// The tenant cannot be described like that.
+    #[error(transparent)]
+    Profile(#[from] InvalidProfile),
+    /// The machine cannot be made like that.
+    #[error(transparent)]
+    Machine(#[from] InvalidMachine),
+    /// The database failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// A key failed.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// No randomness.
+    #[error(transparent)]
+    Random(#[from] RandomError),
+    /// The bundle could not be compiled.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+}
+
+impl From<RingError> for ControlError {
+    fn from(error: RingError) -> Self {
+        match error {
+            RingError::Storage(error) => Self::Storage(error),
+            RingError::Key(error) => Self::Key(error),
+        }
+    }
+}

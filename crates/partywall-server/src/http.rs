@@ -1,0 +1,92 @@
+//! What every endpoint shares: request ids, generic errors, limits.
+
+use std::time::Duration;
+
+use axum::{
+    Json, Router,
+    body::HttpBody,
+    extract::Request,
+    http::{
+        HeaderName, HeaderValue, StatusCode,
+        header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS},
+    },
+    middleware::{Next, from_fn},
+    response::{IntoResponse, Response},
+};
+use serde_json::json;
+use tower_http::{limit::RequestBodyLimitLayer, timeout::TimeoutLayer};
+use tracing::Instrument;
+
+use crate::random;
+
+/// Bounds what a request may send and how long its answer may take, and makes every error that an
+/// endpoint does not word itself a generic one (L-05).
+pub(crate) fn guard(router: Router, timeout: Duration) -> Router {
+    router
+        .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, timeout))
+        .layer(RequestBodyLimitLayer::new(MAX_BODY))
+        .layer(from_fn(refuse_token_in_query))
+        .layer(from_fn(answer_with_request_id))
+}
+
+/// Whether an `If-None-Match` names `etag` (RFC 9110 13.1.2, weak comparison).
+pub(crate) fn matches_etag(if_none_match: Option<&HeaderValue>, etag: &str) -> bool {
+    let Some(Ok(tags)) = if_none_match.map(HeaderValue::to_str) else { return false };
+    tags.trim() == "*" || tags.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag)
+}
+
+async fn answer_with_request_id(request: Request, next: Next) -> Response {
+    let random = aws_lc_rs::rand::SystemRandom::new();
+    let Ok(id) = random::opaque_id(&random) else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let span = tracing::info_span!("request", request.id = id, path = request.uri().path());
+    let mut response = next.run(request).instrument(span).await;
+    let status = response.status();
+    let unworded = status.is_client_error() && response.body().size_hint().exact() == Some(0);
+    if status.is_server_error() || unworded {
+        // Whatever went wrong inside is in the log, under this id.
+        let body = Json(json!({ "error": error_code(status), "request_id": id }));
+        let (mut parts, _) = response.into_parts();
+        parts.headers.remove(axum::http::header::CONTENT_LENGTH);
+        parts.headers.remove(axum::http::header::CONTENT_TYPE);
+        parts.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response = (parts.status, parts.headers, body).into_response();
+    }
+    let headers = response.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        headers.insert(HeaderName::from_static("x-request-id"), id);
+    }
+    response
+}
+
+/// A bearer token in an address ends up in logs, histories and referrers (O-23, RFC 9700 4.3.2).
+async fn refuse_token_in_query(request: Request, next: Next) -> Response {
+    let named = |pair: &str| {
+        let name = pair.split('=').next().unwrap_or_default();
+        crate::provider::decode_component(name).is_some_and(|name| &*name == "access_token")
+    };
+    if request.uri().query().is_some_and(|query| query.split('&').any(named)) {
+        let body = json!({
+            "error": "invalid_request",
+            "error_description": "tokens are not accepted in the query string",
+        });
+        return (StatusCode::BAD_REQUEST, Json(body)).into_response();
+    }
+    next.run(request).await
+}
+
+fn error_code(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::NOT_FOUND => "not_found",
+        StatusCode::METHOD_NOT_ALLOWED => "method_not_allowed",
+        StatusCode::PAYLOAD_TOO_LARGE => "content_too_large",
+        StatusCode::SERVICE_UNAVAILABLE => "temporarily_unavailable",
+        status if status.is_client_error() => "invalid_request",
+        _ => "server_error",
+    }
+}
+
+/// Nothing we read is larger, in bytes.
+const MAX_BODY: usize = 16 * 1024;

@@ -1,0 +1,155 @@
+//! How a client shows who it is (RFC 6749 2.3.1): `client_secret_basic` or `client_secret_post`.
+
+use axum::http::HeaderValue;
+use base64ct::{Base64, Encoding};
+use partywall::Timestamp;
+use sea_orm::ConnectionTrait;
+use zeroize::Zeroizing;
+
+use super::form::{Form, decode_component};
+use crate::{
+    control::{ClientId, SecretHash},
+    storage::{
+        StorageError,
+        machines::{self, AuthenticatedMachine},
+    },
+};
+
+/// What a client presented. Nothing of it is believed yet.
+pub(super) struct PresentedSecret {
+    client_id: Zeroizing<String>,
+    secret: Zeroizing<String>,
+}
+
+impl PresentedSecret {
+    /// Takes the credentials of a request, which must use one way of sending them (RFC 6749 2.3).
+    pub(super) fn of(
+        authorization: Option<&HeaderValue>,
+        form: &Form<'_>,
+    ) -> Result<Self, CredentialsFault> {
+        let (id, secret) = (form.get("client_id"), form.get("client_secret"));
+        match (authorization, id, secret) {
+            (Some(_), _, Some(_)) => Err(CredentialsFault::SentTwice),
+            (Some(header), id, None) => {
+                let basic = Self::from_basic(header)?;
+                match id {
+                    // RFC 6749 3.2.1 lets a client name itself; it must not name another.
+                    Some(id) if *basic.client_id != id => Err(CredentialsFault::SentTwice),
+                    _ => Ok(basic),
+                }
+            }
+            (None, Some(id), Some(secret)) => Ok(Self {
+                client_id: Zeroizing::new(id.to_owned()),
+                secret: Zeroizing::new(secret.to_owned()),
+            }),
+            (None, _, _) => Err(CredentialsFault::None),
+        }
+    }
+
+    /// RFC 7617, with both halves form-encoded as RFC 6749 2.3.1 wants.
+    ///
+    /// Our ids contain a colon, which a client that does not encode (`curl -u`) sends as it is. No
+    /// encoded id begins with `m:`, so both spellings can be told apart and both are taken.
+    fn from_basic(header: &HeaderValue) -> Result<Self, CredentialsFault> {
+        let malformed = CredentialsFault::Malformed;
+        let header = header.to_str().map_err(|_| malformed)?;
+        let (scheme, credentials) = header.split_once(' ').ok_or(malformed)?;
+        if !scheme.eq_ignore_ascii_case("basic") {
+            return Err(CredentialsFault::UnknownScheme);
+        }
+        let decoded = Base64::decode_vec(credentials.trim_start_matches(' ')).map(Zeroizing::new);
+        let decoded = decoded.map_err(|_| malformed)?;
+        let pair = std::str::from_utf8(&decoded).map_err(|_| malformed)?;
+        let unencoded = pair.strip_prefix("m:").and_then(|rest| rest.find(':')).map(|at| at + 2);
+        let colon = unencoded.or_else(|| pair.find(':')).ok_or(malformed)?;
+        let (id, secret) = (pair.get(..colon), pair.get(colon + 1..));
+        let decode = |text: Option<&str>| {
+            let decoded = text.and_then(decode_component).ok_or(malformed)?;
+            Ok(Zeroizing::new(decoded.into_owned()))
+        };
+        Ok(Self { client_id: decode(id)?, secret: decode(secret)? })
+    }
+
+    /// The client this is, if the secret is its own.
+    ///
+    /// An unknown client, a revoked one and a wrong secret take the same query and the same
+    /// comparisons, and look the same from outside.
+    pub(super) async fn authenticate(
+        self,
+        db: &impl ConnectionTrait,
+        now: Timestamp,
+    ) -> Result<Result<AuthenticatedMachine, RejectedClient>, StorageError> {
+        let client: Option<ClientId> = self.client_id.parse().ok();
+        let hash = SecretHash::of(&self.client_id, &self.secret);
+        let candidate = match &client {
+            Some(client) => machines::candidate(db, client.as_str()).await?,
+            // Not of the shape we give out: everybody can see that nobody has it.
+            None => None,
+        };
+        let nobody = [0; 32];
+        let [current, previous] = match &candidate {
+            Some(candidate) => candidate.secrets(now),
+            None => [None, None],
+        };
+        let is_current = hash.is(current.unwrap_or(&nobody));
+        let is_previous = hash.is(previous.unwrap_or(&nobody));
+        match candidate {
+            Some(candidate) if is_current | is_previous => Ok(Ok(candidate.authenticated()?)),
+            Some(_) => Ok(Err(RejectedClient { client, known: true })),
+            None => Ok(Err(RejectedClient { client, known: false })),
+        }
+    }
+}
+
+/// A client that is not who it says. For the log only.
+#[derive(Debug)]
+pub(super) struct RejectedClient {
+    /// Absent when it was not even of the right shape.
+    pub(super) client: Option<ClientId>,
+    /// Whether there is such a client.
+    pub(super) known: bool,
+}
+
+/// Why a request shows no credentials that could be checked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub(super) enum CredentialsFault {
+    #[error("the request shows no client credentials")]
+    None,
+    #[error("the request shows client credentials in two ways")]
+    SentTwice,
+    #[error("the Authorization header is of another scheme than Basic")]
+    UnknownScheme,
+    #[error("the Authorization header is malformed")]
+    Malformed,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn basic(pair: &str) -> Result<(String, String), CredentialsFault> {
+        let header = format!("Basic {}", Base64::encode_string(pair.as_bytes()));
+        let presented = PresentedSecret::from_basic(&HeaderValue::from_str(&header).unwrap())?;
+        Ok((presented.client_id.to_string(), presented.secret.to_string()))
+    }
+
+    #[test]
+    fn o15_basic_credentials_are_form_decoded() {
+        let both = |id: &str, secret: &str| Ok((id.to_owned(), secret.to_owned()));
+        assert_eq!(basic("m%3Aabc:p+%2B%3a"), both("m:abc", "p +:"));
+        assert_eq!(basic("m:abc:pws_x"), both("m:abc", "pws_x"), "as curl -u sends it");
+        assert_eq!(basic("other:secret"), both("other", "secret"));
+        assert_eq!(basic("nocolon"), Err(CredentialsFault::Malformed));
+        assert_eq!(basic("a%zz:b"), Err(CredentialsFault::Malformed));
+    }
+
+    #[test]
+    fn o15_other_schemes_and_garbage_are_no_credentials() {
+        let of = |header: &'static str| {
+            PresentedSecret::from_basic(&HeaderValue::from_static(header)).err()
+        };
+        assert_eq!(of("Bearer abc"), Some(CredentialsFault::UnknownScheme));
+        assert_eq!(of("Basic"), Some(CredentialsFault::Malformed));
+        assert_eq!(of("Basic ???"), Some(CredentialsFault::Malformed));
+    }
+}

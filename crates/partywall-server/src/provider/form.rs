@@ -1,0 +1,89 @@
+//! `application/x-www-form-urlencoded` (WHATWG URL 5.1), read strictly: UTF-8, valid escapes, no
+//! parameter twice.
+
+use std::{borrow::Cow, collections::BTreeMap};
+
+/// A request's parameters, each there once (RFC 6749 3.2).
+pub(super) struct Form<'b>(BTreeMap<Cow<'b, str>, Cow<'b, str>>);
+
+impl<'b> Form<'b> {
+    /// Reads a request's body.
+    pub(super) fn parse(body: &'b [u8]) -> Result<Self, FormError> {
+        let body = std::str::from_utf8(body).map_err(|_| FormError::Encoding)?;
+        let mut parameters = BTreeMap::new();
+        for pair in body.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let name = decode_component(name).ok_or(FormError::Encoding)?;
+            let value = decode_component(value).ok_or(FormError::Encoding)?;
+            if parameters.insert(name, value).is_some() {
+                return Err(FormError::Duplicate);
+            }
+        }
+        Ok(Self(parameters))
+    }
+
+    /// A parameter's value. One sent without a value counts as not sent (RFC 6749 3.2).
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(AsRef::as_ref).filter(|value| !value.is_empty())
+    }
+}
+
+/// Why a body is no form we read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub(super) enum FormError {
+    #[error("the body is not form-encoded UTF-8")]
+    Encoding,
+    #[error("a parameter is there twice")]
+    Duplicate,
+}
+
+/// One name or value: `+` is a space, `%` begins two hexadecimal digits, and the whole is UTF-8.
+pub(crate) fn decode_component(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains(['+', '%']) {
+        return Some(Cow::Borrowed(text));
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let (digits, after) = rest.split_first_chunk::<2>()?;
+                rest = after;
+                let digits = std::str::from_utf8(digits).ok()?;
+                // `from_str_radix` would take "+1".
+                let hex = digits.bytes().all(|b| b.is_ascii_hexdigit());
+                hex.then(|| u8::from_str_radix(digits, 16).ok()).flatten()?
+            }
+            byte => *byte,
+        });
+    }
+    String::from_utf8(bytes).ok().map(Cow::Owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn components_are_decoded_strictly() {
+        let decoded = |text| decode_component(text).map(Cow::into_owned);
+        assert_eq!(decoded("a+b%20c%2Bd").as_deref(), Some("a b c+d"));
+        assert_eq!(decoded("%C3%A4").as_deref(), Some("ä"));
+        for refused in ["%", "%4", "%+1", "%zz", "%ff"] {
+            assert_eq!(decoded(refused), None, "{refused} decodes");
+        }
+    }
+
+    #[test]
+    fn o15_a_parameter_twice_is_refused_however_it_is_spelled() {
+        assert_eq!(
+            Form::parse(b"a=1&b=2").ok().and_then(|f| f.get("b").map(str::to_owned)),
+            Some("2".to_owned())
+        );
+        assert_eq!(Form::parse(b"scope=a&%73cope=b").err(), Some(FormError::Duplicate));
+        assert_eq!(Form::parse(b"a&a=").err(), Some(FormError::Duplicate));
+        assert_eq!(Form::parse(b"a=\xff").err(), Some(FormError::Encoding));
+    }
+}

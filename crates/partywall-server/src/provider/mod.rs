@@ -1,0 +1,30 @@
+//! The identity provider: one file per endpoint, with its errors, their answers and its handler.
+//!
+//! What stands here is the first form: machines of one tenant each, by client credentials. The
+//! metadata names what exists and nothing else.
+
+use axum::{
+    Router,
+    routing::{get, post},
+};
+
+use crate::control::ControlPlane;
+pub(crate) use form::decode_component;
+
+mod client_auth;
+mod form;
+mod jwks;
+mod metadata;
+mod token;
+
+/// The endpoints, under the issuer's path (O-08).
+pub(crate) fn routes(control: &ControlPlane) -> Router<ControlPlane> {
+    let base = control.inner.config.issuer.path();
+    Router::new()
+        // OIDC Discovery 4: appended to the issuer.
+        .route(&format!("{base}/.well-known/openid-configuration"), get(metadata::handler))
+        // RFC 8414 3: inserted between host and path.
+        .route(&format!("/.well-known/oauth-authorization-server{base}"), get(metadata::handler))
+        .route(&format!("{base}{}", jwks::PATH), get(jwks::handler))
+        .route(&format!("{base}{}", token::PATH), post(token::handler))
+}

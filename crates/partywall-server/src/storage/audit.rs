@@ -1,0 +1,74 @@
+//! Who changed what, when, for which tenant. Appended in the transaction of the change itself.
+
+use partywall::{TenantId, Timestamp, bundle::Generation};
+use sea_orm::{
+    ActiveValue::{NotSet, Set},
+    ConnectionTrait, QueryOrder, QuerySelect,
+    entity::prelude::*,
+};
+
+use super::{StorageError, signed};
+use crate::control::Actor;
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "audit_events")]
+pub(crate) struct Model {
+    #[sea_orm(primary_key)]
+    pub(crate) id: i64,
+    pub(crate) at: i64,
+    pub(crate) actor_kind: String,
+    pub(crate) actor: String,
+    pub(crate) tenant_id: Option<String>,
+    pub(crate) action: String,
+    pub(crate) detail: String,
+    pub(crate) generation: i64,
+}
+
+#[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+pub(crate) enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// What is said of one change.
+pub(crate) struct AuditEvent<'e> {
+    pub(crate) actor: &'e Actor,
+    pub(crate) tenant: Option<&'e TenantId>,
+    /// What was done, as `resource.verb`.
+    pub(crate) action: &'static str,
+    /// What it was done to. Never a secret, never a token.
+    pub(crate) detail: serde_json::Value,
+}
+
+pub(super) async fn append(
+    db: &impl ConnectionTrait,
+    event: AuditEvent<'_>,
+    now: Timestamp,
+    generation: Generation,
+) -> Result<(), StorageError> {
+    let row = ActiveModel {
+        id: NotSet,
+        at: Set(signed(now.0)),
+        actor_kind: Set(event.actor.kind().to_owned()),
+        actor: Set(event.actor.name().to_owned()),
+        tenant_id: Set(event.tenant.map(|tenant| tenant.as_str().to_owned())),
+        action: Set(event.action.to_owned()),
+        detail: Set(event.detail.to_string()),
+        generation: Set(signed(generation.0)),
+    };
+    Entity::insert(row).exec_without_returning(db).await?;
+    Ok(())
+}
+
+/// The latest events of one tenant, newest first.
+pub(crate) async fn latest_of(
+    db: &impl ConnectionTrait,
+    tenant: &TenantId,
+    limit: u64,
+) -> Result<Vec<Model>, StorageError> {
+    Ok(Entity::find()
+        .filter(Column::TenantId.eq(tenant.as_str()))
+        .order_by_desc(Column::Id)
+        .limit(limit)
+        .all(db)
+        .await?)
+}

@@ -1,0 +1,14 @@
+//! The tables, for both databases. A migration that has shipped is never edited.
+
+use sea_orm_migration::{MigrationTrait, MigratorTrait, async_trait::async_trait};
+
+mod m0001_first_form;
+
+pub(crate) struct Migrator;
+
+#[async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m0001_first_form::Migration)]
+    }
+}

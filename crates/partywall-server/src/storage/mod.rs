@@ -1,0 +1,222 @@
+//! Where the control plane remembers: SQLite in one file by default, PostgreSQL by URL. One
+//! migration set and one query layer for both.
+//!
+//! Nothing changes except through a [`Change`]: the rows, the audit event and the generation are
+//! written in one transaction, so that none of them can be there without the others. What has been
+//! committed has reached the disk.
+
+use std::{fs, io, os::unix::fs::OpenOptionsExt, path::PathBuf, time::Duration};
+
+use partywall::{Timestamp, bundle::Generation};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
+    IsolationLevel, SqlErr, SqliteTransactionMode, TransactionOptions, TransactionTrait,
+};
+use sea_orm_migration::MigratorTrait;
+use sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::secret::Secret;
+pub(crate) use audit::AuditEvent;
+
+pub(crate) mod audit;
+pub(crate) mod directory;
+pub(crate) mod machines;
+mod migration;
+pub(crate) mod revocations;
+pub(crate) mod settings;
+pub(crate) mod signing_keys;
+pub(crate) mod tenants;
+
+/// Where the control plane's state lives.
+#[derive(Clone)]
+pub enum DatabaseConfig {
+    /// One SQLite file, made when missing, readable by its owner only.
+    Sqlite {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A PostgreSQL database. Several servers may share it.
+    Postgres {
+        /// `postgres://user:password@host/database`, with `sslmode` and other libpq options.
+        url: Secret<String>,
+    },
+}
+
+/// The control plane's database.
+pub(crate) struct Database {
+    connection: DatabaseConnection,
+    /// SQLite has one writer at a time; waiting here is fairer than its busy handler.
+    writing: Mutex<()>,
+}
+
+impl Database {
+    /// Connects, and brings the tables up to date.
+    pub(crate) async fn open(config: &DatabaseConfig) -> Result<Self, StorageError> {
+        let connection = match config {
+            DatabaseConfig::Sqlite { path } => open_sqlite(path.clone()).await?,
+            DatabaseConfig::Postgres { url } => open_postgres(url).await?,
+        };
+        let migrating = connection.begin().await?;
+        if migrating.get_database_backend() == DbBackend::Postgres {
+            // Of several servers that start at once, one migrates and the others wait.
+            migrating.execute_unprepared("SELECT pg_advisory_xact_lock(5070413265)").await?;
+        }
+        migration::Migrator::up(&migrating, None).await?;
+        migrating.commit().await?;
+        Ok(Self { connection, writing: Mutex::new(()) })
+    }
+
+    /// For single reads.
+    pub(crate) fn reader(&self) -> &DatabaseConnection {
+        &self.connection
+    }
+
+    /// One unchanging view, for reads that must agree with each other.
+    pub(crate) async fn snapshot(&self) -> Result<DatabaseTransaction, StorageError> {
+        let isolation_level = match self.connection.get_database_backend() {
+            DbBackend::Postgres => Some(IsolationLevel::RepeatableRead),
+            // A deferred transaction in WAL mode already is a snapshot.
+            _ => None,
+        };
+        let options = TransactionOptions { isolation_level, ..Default::default() };
+        Ok(self.connection.begin_with_options(options).await?)
+    }
+
+    /// Begins a change at the next generation.
+    ///
+    /// Changes are serialised from here to their commit, so generations commit in order: whoever
+    /// sees generation *n* sees everything up to *n*.
+    pub(crate) async fn change(&self, now: Timestamp) -> Result<Change<'_>, StorageError> {
+        let one_writer = self.writing.lock().await;
+        let options = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..Default::default()
+        };
+        let transaction = self.connection.begin_with_options(options).await?;
+        let generation = directory::advance(&transaction, now).await?;
+        Ok(Change { transaction, generation, now, _one_writer: one_writer })
+    }
+}
+
+/// A change under way. Dropped without [`commit`](Self::commit), it never happened.
+pub(crate) struct Change<'d> {
+    transaction: DatabaseTransaction,
+    generation: Generation,
+    now: Timestamp,
+    _one_writer: MutexGuard<'d, ()>,
+}
+
+impl Change<'_> {
+    /// Where the change's rows are written.
+    pub(crate) fn rows(&self) -> &DatabaseTransaction {
+        &self.transaction
+    }
+
+    /// The generation the change leads to.
+    pub(crate) fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// Makes the change last, together with the event that accounts for it.
+    pub(crate) async fn commit(self, event: AuditEvent<'_>) -> Result<Generation, StorageError> {
+        audit::append(&self.transaction, event, self.now, self.generation).await?;
+        self.transaction.commit().await?;
+        Ok(self.generation)
+    }
+}
+
+async fn open_sqlite(path: PathBuf) -> Result<DatabaseConnection, StorageError> {
+    let failed = |source| StorageError::File { path: path.clone(), source };
+    own_file(&path).map_err(failed)?;
+    let file = path.clone();
+    let mut options = ConnectOptions::new("sqlite::memory:");
+    options.sqlx_logging(false).min_connections(1).max_connections(4).map_sqlx_sqlite_opts(
+        move |options| {
+            options
+                .in_memory(false)
+                .shared_cache(false)
+                .filename(&file)
+                .journal_mode(SqliteJournalMode::Wal)
+                // A commit returns once it is on the disk, not when it is on its way.
+                .synchronous(SqliteSynchronous::Full)
+                .foreign_keys(true)
+                // What is deleted is overwritten: a retired key leaves no trace in the file.
+                .pragma("secure_delete", "ON")
+                .busy_timeout(Duration::from_secs(5))
+        },
+    );
+    Ok(sea_orm::Database::connect(options).await?)
+}
+
+/// Makes the file before SQLite would, so that it and its log never are anyone else's to read.
+fn own_file(path: &std::path::Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+
+    let file = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    if file.metadata()?.permissions().mode() & 0o077 != 0 {
+        file.set_permissions(fs::Permissions::from_mode(0o600))?;
+    }
+    Ok(())
+}
+
+async fn open_postgres(url: &Secret<String>) -> Result<DatabaseConnection, StorageError> {
+    let mut options = ConnectOptions::new(url.expose().clone());
+    options
+        .sqlx_logging(false)
+        .max_connections(16)
+        .acquire_timeout(Duration::from_secs(5))
+        .map_sqlx_postgres_opts(|options| options.options([("synchronous_commit", "on")]));
+    Ok(sea_orm::Database::connect(options).await?)
+}
+
+/// Why the database did not answer, or answered what cannot be.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StorageError {
+    /// The file could not be made or opened.
+    #[error("the control plane's database {}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The database refused, or could not be reached.
+    #[error("the control plane's database failed")]
+    Database(#[source] Box<DbErr>),
+    /// A row was there already.
+    #[error("the control plane's database already has that row")]
+    Duplicate,
+    /// A row reads as nothing this program writes.
+    #[error(
+        "table {table}, row {row}: column {column} is not readable: was it written by hand or by a newer version?"
+    )]
+    Corrupt {
+        /// The table.
+        table: &'static str,
+        /// The row's key.
+        row: String,
+        /// The column.
+        column: &'static str,
+    },
+}
+
+impl From<DbErr> for StorageError {
+    fn from(error: DbErr) -> Self {
+        match error.sql_err() {
+            Some(SqlErr::UniqueConstraintViolation(_)) => Self::Duplicate,
+            _ => Self::Database(Box::new(error)),
+        }
+    }
+}
+
+/// Both databases count in signed 64 bits; ours never reach that far.
+pub(crate) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// The way back from [`signed`]. What is below zero was not written by us and reads as zero.
+pub(crate) fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}

@@ -1,0 +1,99 @@
+//! Tokens and subjects refused before their time. A row goes once everything it could refuse has
+//! expired by itself.
+
+use partywall::{Timestamp, bundle::Revocations};
+use sea_orm::{
+    ActiveValue::{NotSet, Set},
+    ConnectionTrait,
+    entity::prelude::*,
+    sea_query::OnConflict,
+};
+
+use super::{StorageError, signed, unsigned};
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "revocations")]
+pub(crate) struct Model {
+    #[sea_orm(primary_key)]
+    pub(crate) id: i64,
+    pub(crate) kind: String,
+    /// The issuer of a token, the tenant of a subject.
+    pub(crate) realm: String,
+    /// The token's `jti`, or the subject.
+    pub(crate) name: String,
+    /// When the token expires by itself; for a subject, until when its tokens are refused.
+    pub(crate) time: i64,
+    pub(crate) keep_until: i64,
+}
+
+#[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+pub(crate) enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+const TOKEN: &str = "token";
+const SUBJECT: &str = "subject";
+
+/// Remembers a revocation, and forgets those that have no more effect at `now`.
+pub(crate) async fn add(
+    db: &impl ConnectionTrait,
+    revocation: Revocation<'_>,
+    now: Timestamp,
+) -> Result<(), StorageError> {
+    Entity::delete_many().filter(Column::KeepUntil.lte(signed(now.0))).exec(db).await?;
+    let (kind, realm, name, time, keep_until) = match revocation {
+        Revocation::Token { issuer, jti, expires, keep_until } => {
+            (TOKEN, issuer, jti, expires, keep_until)
+        }
+        Revocation::Subject { tenant, subject, until, keep_until } => {
+            (SUBJECT, tenant, subject, until, keep_until)
+        }
+    };
+    let row = ActiveModel {
+        id: NotSet,
+        kind: Set(kind.to_owned()),
+        realm: Set(realm.to_owned()),
+        name: Set(name.to_owned()),
+        time: Set(signed(time.0)),
+        keep_until: Set(signed(keep_until.0)),
+    };
+    let later = OnConflict::columns([Column::Kind, Column::Realm, Column::Name])
+        .update_columns([Column::Time, Column::KeepUntil])
+        .to_owned();
+    Entity::insert(row).on_conflict(later).exec_without_returning(db).await?;
+    Ok(())
+}
+
+/// What is to be refused from now on.
+pub(crate) enum Revocation<'r> {
+    /// One token, until it has expired everywhere.
+    Token { issuer: &'r str, jti: &'r str, expires: Timestamp, keep_until: Timestamp },
+    /// All tokens of a subject issued up to a time.
+    Subject { tenant: &'r str, subject: &'r str, until: Timestamp, keep_until: Timestamp },
+}
+
+/// Every revocation that still has an effect at `now`.
+pub(crate) async fn all(
+    db: &impl ConnectionTrait,
+    now: Timestamp,
+) -> Result<Revocations, StorageError> {
+    let mut revocations = Revocations::default();
+    for row in Entity::find().filter(Column::KeepUntil.gt(signed(now.0))).all(db).await? {
+        let corrupt = |column| StorageError::Corrupt {
+            table: "revocations",
+            row: row.id.to_string(),
+            column,
+        };
+        let time = Timestamp(unsigned(row.time));
+        match row.kind.as_str() {
+            TOKEN => revocations.revoke_token(&row.realm, &row.name, time),
+            SUBJECT => revocations.revoke_subject(
+                &row.realm.parse().map_err(|_| corrupt("realm"))?,
+                &row.name.parse().map_err(|_| corrupt("name"))?,
+                time,
+            ),
+            _ => return Err(corrupt("kind")),
+        }
+    }
+    Ok(revocations)
+}
