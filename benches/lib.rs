@@ -1,1 +1,9 @@
-//! Benchmarks live beside this file; run `cargo bench -p partywall-benches`.
+//! Peers beside us, in one run: `cargo bench -p partywall-benches`, or `scripts/bench`.
+//!
+//! | bench | asks | mark |
+//! |---|---|---|
+//! | `verify` | what a token costs, seen before and not, beside the raw signature and `jsonwebtoken` | warm ≤ 0.7 µs and flat to 1 M tokens; cold ≤ raw + 5 µs |
+//! | `bundle` | a million tenants: loading, memory, look-up | ≤ 2 s, ≤ 200 MB, ≤ 150 ns |
+//! | `layer` | what the layer adds to an axum handler | ≤ 10 µs |
+//!
+//! Ratios of one run mean something; absolute times belong to the machine.

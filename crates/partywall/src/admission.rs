@@ -4,17 +4,18 @@
 use std::sync::Arc;
 
 use crate::{
-    Identity, TenantContext, TenantId, TenantStatus, Timestamp, bundle::Bundle, token::TokenError,
+    Identity, TenantContext, TenantId, TenantStatus, Timestamp, bundle::Bundle,
+    context::Credential, token::TokenError,
 };
 
-/// Lets `identity` in, or says why not.
+/// Lets `credential` in, or says why not.
 pub(crate) fn admit(
-    identity: Arc<Identity>,
+    credential: Arc<Credential>,
     bundle: Arc<Bundle>,
     now: Timestamp,
 ) -> Result<TenantContext, Refusal> {
-    check(&identity, &bundle, now)?;
-    Ok(TenantContext::new(identity, bundle))
+    check(&credential.identity, &bundle, now)?;
+    Ok(TenantContext::new(credential, bundle))
 }
 
 /// The checks of [`admit`].

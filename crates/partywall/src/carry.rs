@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     Identity, Partywall, Principal, Refusal, Role, SubjectId, TenantContext, TenantId, Timestamp,
     admission,
+    context::Credential,
     token::{ArtefactRules, KeySet, verify_artefact},
 };
 
@@ -198,7 +199,8 @@ impl Partywall {
             tenant_epoch: envelope.tep,
             actor: envelope.act,
         };
-        let context = admission::admit(Arc::new(identity), bundle, now)?;
+        let credential = Arc::new(Credential::unremembered(identity));
+        let context = admission::admit(credential, bundle, now)?;
         Ok((context, envelope.job))
     }
 }

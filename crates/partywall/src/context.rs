@@ -1,12 +1,15 @@
 //! The one thing every later step asks for: [`TenantContext`].
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use crate::{
     OpenError, Placement, Principal, Role, Scoped, Store, SubjectId, TenantId, TenantScope, Tier,
     Timestamp,
     bundle::{Bundle, Generation},
-    token::VerifiedClaims,
+    token::{KeyFingerprint, VerifiedClaims},
 };
 
 /// Who is acting, for which tenant, under which bundle.
@@ -20,7 +23,7 @@ use crate::{
 /// ```compile_fail,E0451
 /// # use std::sync::Arc;
 /// # fn forge(identity: Arc<partywall::Identity>, bundle: Arc<partywall::bundle::Bundle>) {
-/// let context = partywall::TenantContext { identity, bundle }; // the fields are private
+/// partywall::TenantContext { credential: identity, bundle }; // the fields are private
 /// # }
 /// ```
 ///
@@ -32,14 +35,14 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct TenantContext {
-    identity: Arc<Identity>,
+    credential: Arc<Credential>,
     bundle: Arc<Bundle>,
 }
 
 impl TenantContext {
     /// The only caller is [`admit`](crate::admission), after it has let the identity in.
-    pub(crate) fn new(identity: Arc<Identity>, bundle: Arc<Bundle>) -> Self {
-        Self { identity, bundle }
+    pub(crate) fn new(credential: Arc<Credential>, bundle: Arc<Bundle>) -> Self {
+        Self { credential, bundle }
     }
 
     /// Opens `store` for this tenant, where the bundle places it.
@@ -64,7 +67,7 @@ impl TenantContext {
 
     /// The tenant acted for.
     pub fn tenant(&self) -> &TenantId {
-        &self.identity.tenant
+        &self.identity().tenant
     }
 
     /// What the tenant pays for.
@@ -74,12 +77,12 @@ impl TenantContext {
 
     /// Who acts.
     pub fn principal(&self) -> &Principal {
-        &self.identity.principal
+        &self.identity().principal
     }
 
     /// What the principal may be inside this tenant.
     pub fn roles(&self) -> &[Role] {
-        &self.identity.roles
+        &self.identity().roles
     }
 
     /// Whether the principal has the role of that name.
@@ -89,7 +92,7 @@ impl TenantContext {
 
     /// Everything the credential proved.
     pub fn identity(&self) -> &Identity {
-        &self.identity
+        &self.credential.identity
     }
 
     /// The generation of the bundle this context was admitted under.
@@ -109,6 +112,28 @@ impl fmt::Debug for TenantContext {
             .field("principal", self.principal())
             .field("generation", &self.generation())
             .finish_non_exhaustive()
+    }
+}
+
+/// A credential that verified, with what an enforcement point that remembers it must know to forget
+/// it in time. What every request looks at stands first, close together.
+pub(crate) struct Credential {
+    /// It is no longer remembered from here on, leeway included.
+    pub(crate) dies: Timestamp,
+    /// The rules of issuers it was verified under.
+    pub(crate) rules: u64,
+    /// The latest state of the enforcement point it was admitted in.
+    pub(crate) admitted: AtomicU64,
+    /// The issuer's key that signed it.
+    pub(crate) key: Option<KeyFingerprint>,
+    pub(crate) identity: Identity,
+}
+
+impl Credential {
+    /// One that nobody remembers: a job's, or a test's.
+    pub(crate) fn unremembered(identity: Identity) -> Self {
+        let (dies, rules, admitted) = (Timestamp(0), 0, AtomicU64::new(0));
+        Self { dies, rules, admitted, key: None, identity }
     }
 }
 

@@ -14,6 +14,7 @@ use crate::{
         Bundle, BundleContents, BundleHeader, BundleKey, Generation, TenantRecord, UnsignedBundle,
         UnsignedError,
     },
+    context::Credential,
     token::{Algorithm, SigningKey},
 };
 
@@ -89,7 +90,7 @@ pub fn context(bundle: &Arc<Bundle>, tenant: TenantId, principal: Principal) -> 
         tenant_epoch: None,
         actor: None,
     };
-    TenantContext::new(Arc::new(identity), Arc::clone(bundle))
+    TenantContext::new(Arc::new(Credential::unremembered(identity)), Arc::clone(bundle))
 }
 
 /// Contexts for these tenants, all placed alike in one store.

@@ -19,7 +19,8 @@ use crate::{
         Bundle, BundleError, BundleFiles, BundleKey, BundleTrust, Generation, KeeperError,
         LoadError, SignedBundle,
     },
-    token::{AccessToken, IssuerConfig, IssuerError, KeyFingerprint, KeySet, TrustedIssuers},
+    context::Credential,
+    token::{AccessToken, IssuerConfig, IssuerError, KeySet, TrustedIssuers},
 };
 
 /// An enforcement point: turns access tokens into [`TenantContext`]s, by itself.
@@ -47,7 +48,7 @@ struct Inner {
     state: ArcSwapOption<State>,
     /// Held while the state is replaced, never while it is read.
     replacing: Mutex<()>,
-    remembered: Cache<[u8; 32], Arc<Remembered>>,
+    remembered: Cache<[u8; 32], Arc<Credential>>,
 }
 
 /// What all decisions of one moment are made from.
@@ -57,18 +58,8 @@ struct State {
     /// Changes with everything that could change a decision.
     stamp: u64,
     /// Changes with the issuers' rules (audience, claim map, algorithms), not with their keys.
-    rules: [u8; 32],
-}
-
-/// A token that verified, under its SHA-256.
-struct Remembered {
-    identity: Arc<Identity>,
-    key: KeyFingerprint,
-    rules: [u8; 32],
-    /// The latest stamp under which it was admitted.
-    admitted: AtomicU64,
-    /// It dies here, leeway included.
-    dies: Timestamp,
+    rules: u64,
+    rules_fingerprint: [u8; 32],
 }
 
 impl Partywall {
@@ -92,9 +83,8 @@ impl Partywall {
         let now = self.0.clock.now();
         let digest = token.digest();
         if let Some(remembered) = self.0.remembered.get(&digest) {
-            if remembered.holds(state, now)? {
-                let identity = Arc::clone(&remembered.identity);
-                return Ok(TenantContext::new(identity, Arc::clone(&state.bundle)));
+            if holds(&remembered, state, now)? {
+                return Ok(TenantContext::new(remembered, Arc::clone(&state.bundle)));
             }
             self.0.remembered.remove(&digest);
         }
@@ -109,12 +99,16 @@ impl Partywall {
         now: Timestamp,
     ) -> Result<TenantContext, Refusal> {
         let claims = token.verify(&state.issuers, now)?;
-        let (key, dies) = (claims.key, claims.expires_at + claims.leeway);
-        let identity = Arc::new(Identity::from(claims));
-        let context = admission::admit(Arc::clone(&identity), Arc::clone(&state.bundle), now)?;
-        let admitted = AtomicU64::new(state.stamp);
-        let remembered = Remembered { identity, key, rules: state.rules, admitted, dies };
-        self.0.remembered.insert(digest, Arc::new(remembered));
+        let credential = Arc::new(Credential {
+            dies: claims.expires_at + claims.leeway,
+            rules: state.rules,
+            admitted: AtomicU64::new(state.stamp),
+            key: Some(claims.key),
+            identity: Identity::from(claims),
+        });
+        let bundle = Arc::clone(&state.bundle);
+        let context = admission::admit(Arc::clone(&credential), bundle, now)?;
+        self.0.remembered.insert(digest, credential);
         Ok(context)
     }
 
@@ -182,7 +176,7 @@ impl Partywall {
                 bundle: Arc::clone(&state.bundle),
                 issuers: state.issuers.with_keys(issuer, keys),
                 stamp: state.stamp + 1,
-                rules: state.rules,
+                ..*state
             })));
         }
     }
@@ -202,35 +196,37 @@ impl Partywall {
             }
         }
         metrics::gauge!("partywall_bundle_generation").set(bundle.generation().0 as f64);
-        self.0.state.store(Some(Arc::new(State {
-            rules: issuers.rules_fingerprint(),
-            bundle: Arc::new(bundle),
-            issuers,
-            stamp: before.map_or(1, |state| state.stamp + 1),
-        })));
+        let rules_fingerprint = issuers.rules_fingerprint();
+        let rules = before.map_or(1, |state| {
+            state.rules + u64::from(state.rules_fingerprint != rules_fingerprint)
+        });
+        let stamp = before.map_or(1, |state| state.stamp + 1);
+        let bundle = Arc::new(bundle);
+        let state = State { bundle, issuers, stamp, rules, rules_fingerprint };
+        self.0.state.store(Some(Arc::new(state)));
         Ok(())
     }
 }
 
-impl Remembered {
-    /// Whether the token still holds; `Ok(false)` asks for a fresh verification.
-    fn holds(&self, state: &State, now: Timestamp) -> Result<bool, Refusal> {
-        if now >= self.dies || self.rules != state.rules {
-            return Ok(false);
-        }
-        if self.admitted.load(Ordering::Relaxed) == state.stamp {
-            return match state.bundle.expires() {
-                expired if now >= expired => Err(Refusal::BundleStale { expired }),
-                _ => Ok(true),
-            };
-        }
-        if !state.issuers.trusts(&self.identity.issuer, &self.key) {
-            return Ok(false);
-        }
-        admission::check(&self.identity, &state.bundle, now)?;
-        self.admitted.store(state.stamp, Ordering::Relaxed);
-        Ok(true)
+/// Whether a remembered credential still holds; `Ok(false)` asks for a fresh verification.
+fn holds(remembered: &Credential, state: &State, now: Timestamp) -> Result<bool, Refusal> {
+    if now >= remembered.dies || remembered.rules != state.rules {
+        return Ok(false);
     }
+    if remembered.admitted.load(Ordering::Relaxed) == state.stamp {
+        return match state.bundle.expires() {
+            expired if now >= expired => Err(Refusal::BundleStale { expired }),
+            _ => Ok(true),
+        };
+    }
+    let identity = &remembered.identity;
+    let trusted = |key| state.issuers.trusts(&identity.issuer, key);
+    if !remembered.key.as_ref().is_some_and(trusted) {
+        return Ok(false);
+    }
+    admission::check(identity, &state.bundle, now)?;
+    remembered.admitted.store(state.stamp, Ordering::Relaxed);
+    Ok(true)
 }
 
 /// Describes an enforcement point; see [`Partywall::builder`].

@@ -40,8 +40,9 @@ pub(super) struct Layer {
 pub(super) struct Record<'l> {
     layer: &'l Layer,
     head: &'l [u8; TENANT_HEAD],
-    id: &'l str,
-    slug: &'l str,
+    /// Bytes, which were checked to be names once: a look-up compares them and does not read them.
+    id: &'l [u8],
+    slug: &'l [u8],
 }
 
 impl Layer {
@@ -120,7 +121,7 @@ impl Layer {
             return Err(reader.malformed());
         }
         let (mut by_id, mut by_slug) = (Index::with_room(count), Index::with_room(count));
-        let mut previous = "";
+        let mut previous: &[u8] = b"";
         for _ in 0..count {
             let offset = (section.len() - reader.remaining()) as u32;
             let record = Record::read(self, &mut reader)?;
@@ -129,12 +130,12 @@ impl Layer {
             }
             previous = record.id;
             record.check()?;
-            by_id.insert(record.id, offset);
+            by_id.insert(record.id(), offset);
             let taken = |at| self.record(at).is_some_and(|other| other.slug == record.slug);
-            if by_slug.find(record.slug, taken).is_some() {
+            if by_slug.find(record.slug(), taken).is_some() {
                 return Err(BundleError::Malformed { what: "slugs: one stands twice" });
             }
-            by_slug.insert(record.slug, offset);
+            by_slug.insert(record.slug(), offset);
         }
         reader.end()?;
         (self.by_id, self.by_slug, self.tenant_count) = (by_id, by_slug, count);
@@ -146,12 +147,12 @@ impl Layer {
     }
 
     pub(super) fn tenant(&self, id: &str) -> Option<Record<'_>> {
-        let at = self.by_id.find(id, |at| self.record(at).is_some_and(|found| found.id == id))?;
-        self.record(at)
+        let same = |at| self.record(at).is_some_and(|found| found.id == id.as_bytes());
+        self.record(self.by_id.find(id, same)?)
     }
 
     pub(super) fn tenant_by_slug(&self, slug: &str) -> Option<Record<'_>> {
-        let same = |at| self.record(at).is_some_and(|found| found.slug == slug);
+        let same = |at| self.record(at).is_some_and(|found| found.slug == slug.as_bytes());
         self.record(self.by_slug.find(slug, same)?)
     }
 
@@ -174,18 +175,15 @@ impl<'l> Record<'l> {
         let head: &[u8; TENANT_HEAD] =
             reader.take(TENANT_HEAD)?.first_chunk().ok_or_else(|| reader.malformed())?;
         let [id_len, slug_len, ..] = head;
-        let id = std::str::from_utf8(reader.take((*id_len).into())?);
-        let slug = std::str::from_utf8(reader.take((*slug_len).into())?);
-        match (id, slug) {
-            (Ok(id), Ok(slug)) => Ok(Self { layer, head, id, slug }),
-            _ => Err(reader.malformed()),
-        }
+        let id = reader.take((*id_len).into())?;
+        let slug = reader.take((*slug_len).into())?;
+        Ok(Self { layer, head, id, slug })
     }
 
     fn check(&self) -> Result<(), BundleError> {
         let malformed = |what| BundleError::Malformed { what };
-        self.id.parse::<TenantId>().map_err(|_| malformed("a tenant's id"))?;
-        self.slug.parse::<crate::Slug>().map_err(|_| malformed("a tenant's slug"))?;
+        self.id().parse::<TenantId>().map_err(|_| malformed("a tenant's id"))?;
+        self.slug().parse::<crate::Slug>().map_err(|_| malformed("a tenant's slug"))?;
         self.tier().ok_or(malformed("a tenant's tier"))?;
         if self.region_number() != NO_REGION && self.region().is_none() {
             return Err(malformed("a tenant's region"));
@@ -195,12 +193,13 @@ impl<'l> Record<'l> {
         Ok(())
     }
 
+    /// Empty, and so no tenant's, where it is not text.
     pub(super) fn id(&self) -> &'l str {
-        self.id
+        std::str::from_utf8(self.id).unwrap_or_default()
     }
 
     pub(super) fn slug(&self) -> &'l str {
-        self.slug
+        std::str::from_utf8(self.slug).unwrap_or_default()
     }
 
     pub(super) fn status(&self) -> TenantStatus {
