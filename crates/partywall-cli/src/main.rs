@@ -1,2 +1,73 @@
-//! The one binary.
-fn main() {}
+//! The one binary of Partywall.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use terminal::Terminal;
+
+mod check;
+mod config;
+mod postgres;
+mod serve;
+mod terminal;
+mod token;
+mod up;
+
+/// Keeps each tenant's data behind its own wall, from the sign-in to the row.
+#[derive(Parser)]
+#[command(name = "partywall", version, arg_required_else_help = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start everything on embedded defaults, with a sample application, and show that it holds
+    Up(up::Args),
+    /// Run the control plane and identity provider
+    Serve(serve::Args),
+    /// Check partywall.toml without starting anything
+    #[command(after_help = check::HELP)]
+    Check(check::Args),
+    /// Look at tokens
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Prepare a PostgreSQL database
+    #[command(subcommand)]
+    Postgres(postgres::Command),
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  partywall up                                     See it work, in one minute
+  partywall check                                  Find everything wrong with ./partywall.toml
+  partywall token verify < tokens.txt              Say of each token what it proves, or why not
+  partywall postgres init --table invoices         Print the SQL that walls a table
+  partywall serve --config /etc/partywall.toml     Run the control plane
+
+Exit codes:
+  0  yes: it held, it is good, all were accepted
+  1  no: there were findings or refusals, or it failed while running
+  2  the question could not be put: wrong usage, configuration or input
+
+Environment:
+  PARTYWALL_LOG  what to log, e.g. `info` or `partywall_server=debug`
+  NO_COLOR       set it to have no colours; there are none outside a terminal anyway";
+
+fn main() -> ExitCode {
+    let terminal = Terminal::detect();
+    match Cli::parse().command {
+        Command::Check(args) => check::run(&args, &terminal),
+        Command::Token(token::Command::Verify(args)) => token::run(&args, &terminal),
+        Command::Postgres(postgres::Command::Init(args)) => postgres::run(&args, &terminal),
+        Command::Serve(args) => {
+            terminal.start_logging("info");
+            terminal.block_on(|| serve::run(args))
+        }
+        Command::Up(args) => {
+            terminal.start_logging("warn");
+            terminal.block_on(|| up::run(args))
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! `partywall.toml`: what it may say, and everything that can be wrong with it.
+//!
+//! One file per section. A section takes its keys out of the document, checks them, and leaves in
+//! [`Reading`] what later sections refer to; so each fault is found where it is written, and a
+//! fault in one place does not hide those in another.
+
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use partywall::{DeploymentModel, token::IssuerConfig};
+use serde::Serialize;
+
+pub(crate) use document::Finding;
+pub(crate) use server::Server;
+pub(crate) use service::Service;
+pub(crate) use stores::Stores;
+pub(crate) use tiers::Tiers;
+pub(crate) use values::{Lasting, SecretRef};
+
+use document::{Findings, Section};
+
+mod document;
+mod issuers;
+mod server;
+mod service;
+mod stores;
+mod tiers;
+mod urls;
+mod values;
+
+/// A configuration that holds together. Serialising it shows what was understood, defaults
+/// included; it holds no secret, only where they are.
+#[derive(Debug, Serialize)]
+pub(crate) struct Config {
+    /// The control plane and identity provider, if this machine runs it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) server: Option<Server>,
+    /// The application's service, if this machine runs it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) service: Option<Service>,
+    /// Where data can live.
+    pub(crate) stores: Stores,
+    /// Where the data of a tenant is placed, by what the tenant pays for.
+    pub(crate) tiers: Tiers,
+    /// Whose tokens are accepted.
+    pub(crate) issuers: Vec<IssuerConfig>,
+}
+
+/// Whether secrets are looked for where the configuration says they are.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Secrets {
+    /// Each must be there, and its file be its owner's alone.
+    MustExist,
+    /// Nobody looks: the configuration is for another machine.
+    NotLookedAt,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// The file cannot be read.
+    #[error("{}: {source}: name the configuration with --config", path.display())]
+    Unreadable { path: PathBuf, source: io::Error },
+    /// The file is not text.
+    #[error("{}:{line}: not UTF-8; save the file as UTF-8", path.display())]
+    NotUtf8 { path: PathBuf, line: usize },
+    /// The file says things that do not hold together.
+    #[error("{}", lines(path, findings))]
+    Findings { path: PathBuf, findings: Vec<Finding> },
+}
+
+impl Config {
+    /// Reads and checks the file. Relative paths in it count from its own folder.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Findings`] names everything that is wrong, not the first thing only.
+    pub(crate) fn load(path: &Path, secrets: Secrets) -> Result<Self, ConfigError> {
+        let bytes = fs::read(path)
+            .map_err(|source| ConfigError::Unreadable { path: path.to_owned(), source })?;
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let good = error.utf8_error().valid_up_to();
+            let line =
+                error.as_bytes().iter().take(good).filter(|byte| **byte == b'\n').count() + 1;
+            ConfigError::NotUtf8 { path: path.to_owned(), line }
+        })?;
+        let base = path.parent().unwrap_or(Path::new(""));
+        Self::parse(&text, base, secrets)
+            .map_err(|findings| ConfigError::Findings { path: path.to_owned(), findings })
+    }
+
+    /// The audience that issuers without one of their own share.
+    pub(crate) fn audience(&self) -> &[String] {
+        match (&self.service, &self.server) {
+            (Some(service), _) => &service.audience,
+            (None, Some(server)) => &server.audience,
+            (None, None) => &[],
+        }
+    }
+
+    fn parse(text: &str, base: &Path, secrets: Secrets) -> Result<Self, Vec<Finding>> {
+        let findings = Findings::in_text(text);
+        let mut reading = Reading::new(base, secrets);
+        let mut root = findings.parse();
+        let service = root.section("service", "[service]");
+        let server = root.section("server", "[server]");
+        let stores = root.section("stores", "[stores.main]");
+        let tiers = root.section("tiers", "[tiers.free]");
+        let (has_server, has_service) = (server.is_some(), service.is_some());
+        let server = server.and_then(|section| Server::read(section, &mut reading));
+        let service = service.and_then(|section| Service::read(section, &mut reading));
+        let stores = stores.map(|section| Stores::read(section, &mut reading)).unwrap_or_default();
+        let tiers = tiers.map(|section| Tiers::read(section, &reading)).unwrap_or_default();
+        let whole = server.is_some() == has_server && service.is_some() == has_service;
+        let audience = match (&service, &server) {
+            // A section that could not be read is not blamed again for what it did not say.
+            _ if !whole => vec![String::from("unread")],
+            (Some(service), _) => service.audience.clone(),
+            (None, Some(server)) => server.audience.clone(),
+            (None, None) => Vec::new(),
+        };
+        let issuers = issuers::read(&mut root, &reading, &audience);
+        root.finish();
+        let found = findings.into_sorted();
+        if found.is_empty() && whole {
+            Ok(Self { server, service, stores, tiers, issuers })
+        } else {
+            Err(found)
+        }
+    }
+}
+
+/// What the sections read so far tell those to come.
+pub(crate) struct Reading<'b> {
+    base: &'b Path,
+    secrets: Secrets,
+    listeners: Vec<(SocketAddr, String)>,
+    /// The models each target of each store can do. A target that could not be read can do all,
+    /// so that one fault is not reported twice.
+    targets: BTreeMap<String, BTreeMap<String, Vec<DeploymentModel>>>,
+}
+
+impl<'b> Reading<'b> {
+    fn new(base: &'b Path, secrets: Secrets) -> Self {
+        Self { base, secrets, listeners: Vec::new(), targets: BTreeMap::new() }
+    }
+
+    /// A path of the configuration, from where the process stands.
+    fn path(&self, path: &str) -> PathBuf {
+        self.base.join(path)
+    }
+
+    /// Takes a reference to a secret, and looks whether it is there.
+    fn secret(&self, section: &mut Section<'_, '_>, key: &'static str) -> Option<SecretRef> {
+        let secret = SecretRef::take(section, key, self.base)?;
+        if self.secrets == Secrets::MustExist
+            && let Err(fault) = secret.get_ref().look()
+        {
+            section.fault_at(&secret.span(), key, &fault, fault.fix());
+        }
+        Some(secret.into_inner())
+    }
+
+    /// Takes the address to listen on, which nobody else may have.
+    fn listener(
+        &mut self,
+        section: &mut Section<'_, '_>,
+        key: &'static str,
+        example: &str,
+    ) -> Option<SocketAddr> {
+        let address = section.required::<SocketAddr>(key, example)?;
+        let taken = self.listeners.iter().find(|(other, _)| clash(*other, *address.get_ref()));
+        if let Some((_, other)) = taken {
+            let what = format!("the same address as {other}");
+            section.fault_at(&address.span(), key, what, "give each listener a port of its own");
+        }
+        self.listeners.push((*address.get_ref(), section.path_of(key)));
+        Some(address.into_inner())
+    }
+}
+
+/// Whether both cannot be listened on at once. Port 0 asks for any free one.
+fn clash(a: SocketAddr, b: SocketAddr) -> bool {
+    a.port() == b.port()
+        && a.port() != 0
+        && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
+}
+
+fn lines(path: &Path, findings: &[Finding]) -> String {
+    let lines: Vec<String> =
+        findings.iter().map(|finding| finding.in_file(path).to_string()).collect();
+    lines.join("\n")
+}

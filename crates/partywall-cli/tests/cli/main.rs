@@ -1,0 +1,13 @@
+//! The command line, as the binary that people run.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "what a test cannot do without ends the test"
+)]
+
+mod check;
+mod harness;
+mod postgres;
+mod usage;
+mod verify;
