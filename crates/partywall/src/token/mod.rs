@@ -38,6 +38,8 @@ pub use issuer::{
 pub use json::JsonFault;
 pub use jwk::{KeySet, KeySetError, SkipReason, SkippedKey};
 pub use profile::Profile;
+#[cfg(feature = "http")]
+pub use refresh::{KeyRefresher, RefreshError};
 #[cfg(feature = "sign")]
 pub use sign::{SignError, SigningKey};
 
@@ -50,6 +52,8 @@ mod json;
 mod jwk;
 mod jws;
 mod profile;
+#[cfg(feature = "http")]
+mod refresh;
 #[cfg(feature = "sign")]
 mod sign;
 #[cfg(test)]
