@@ -26,6 +26,7 @@ enum Command {
     /// Start everything on embedded defaults, with a sample application, and show that it holds
     Up(up::Args),
     /// Run the control plane and identity provider
+    #[command(after_help = serve::HELP)]
     Serve(serve::Args),
     /// Check partywall.toml without starting anything
     #[command(after_help = check::HELP)]
@@ -63,10 +64,11 @@ fn main() -> ExitCode {
         Command::Postgres(postgres::Command::Init(args)) => postgres::run(&args, &terminal),
         Command::Serve(args) => {
             terminal.start_logging("info");
-            terminal.block_on(|| serve::run(args))
+            serve::run(&args, &terminal)
         }
         Command::Up(args) => {
-            terminal.start_logging("warn");
+            // What is refused is shown in the account; the log is for what fails.
+            terminal.start_logging("error");
             terminal.block_on(|| up::run(args))
         }
     }
