@@ -1,8 +1,29 @@
 //! `partywall serve`: the control plane and identity provider.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
 
-use crate::config::{Config, ConfigError, Secrets};
+use partywall::SystemClock;
+use partywall_server::{
+    ControlPlane, DatabaseConfig, OpenError, Resources, SealError, SealingKey, Secret, SecretError,
+    SecretSource, Server, ServerConfig,
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{Signal, SignalKind, signal},
+};
+
+use crate::{
+    config::{self, Config, Secrets},
+    terminal::{Terminal, UNASKED},
+};
+
+pub(crate) const HELP: &str = "\
+Runs until it is asked to stop (SIGTERM, SIGINT), and then lets the requests under way finish. Asked
+a second time, it stops at once. All state is in the database of the [server] section: killing it at
+any moment loses nothing that was acknowledged.
+
+Example:
+  partywall serve --config /etc/partywall.toml";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -11,18 +32,128 @@ pub(crate) struct Args {
     config: PathBuf,
 }
 
+/// Why the server does not run.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServeError {
     #[error(transparent)]
-    Config(#[from] ConfigError),
-    #[error("{}: no [server] section: add one (`partywall check` says what belongs into it)", path.display())]
-    NoServer { path: PathBuf },
+    Server(#[from] partywall_server::ConfigError),
+    #[error("server.sealing_key: {0}")]
+    SealingKey(#[source] SealError),
+    #[error("server.database: {0}")]
+    DatabaseUrl(#[source] SecretError),
+    #[error("server.database: the URL is not UTF-8")]
+    DatabaseUrlNotUtf8,
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error("cannot listen on {at}; free it or give `server.listen` another address")]
+    Listen { at: SocketAddr, source: io::Error },
+    #[error("cannot wait for signals")]
+    Signals(#[source] io::Error),
+    #[error("the listener failed")]
+    Serve(#[source] io::Error),
 }
 
-pub(crate) async fn run(args: Args) -> Result<ExitCode, ServeError> {
-    let config = Config::load(&args.config, Secrets::MustExist)?;
-    let Some(_server) = config.server else {
-        return Err(ServeError::NoServer { path: args.config });
+pub(crate) fn run(args: &Args, terminal: &Terminal) -> ExitCode {
+    let config = match Config::load(&args.config, Secrets::MustExist) {
+        Ok(config) => config,
+        Err(error) => {
+            error.tell(terminal);
+            return ExitCode::from(UNASKED);
+        }
     };
+    let Config { server: Some(server), issuers, .. } = config else {
+        terminal.complain(format_args!(
+            "{}: no [server] section: add one; `partywall check --example` shows it",
+            args.config.display()
+        ));
+        return ExitCode::from(UNASKED);
+    };
+    terminal.block_on(|| serve(server, issuers, *terminal))
+}
+
+async fn serve(
+    section: config::Server,
+    issuers: Vec<partywall::token::IssuerConfig>,
+    terminal: Terminal,
+) -> Result<ExitCode, ServeError> {
+    let mut stopping = Stopping::listen().map_err(ServeError::Signals)?;
+    let listen = |source| ServeError::Listen { at: section.listen, source };
+    let listener = TcpListener::bind(section.listen).await.map_err(listen)?;
+    let address = listener.local_addr().map_err(listen)?;
+    let control =
+        ControlPlane::open(settings(&section, issuers)?, Arc::new(SystemClock::default())).await?;
+    terminal.hint(format_args!(
+        "{} is served on http://{address}\nbundle key: {}",
+        section.issuer,
+        control.bundle_key()
+    ));
+    let (asked, when_asked) = tokio::sync::oneshot::channel();
+    let serving = Server::new(control).serve(listener, async {
+        let _ = when_asked.await;
+    });
+    tokio::pin!(serving);
+    tokio::select! {
+        served = &mut serving => served.map_err(ServeError::Serve)?,
+        () = stopping.asked() => {
+            terminal.hint("stopping");
+            let _ = asked.send(());
+            tokio::select! {
+                served = serving => served.map_err(ServeError::Serve)?,
+                () = stopping.asked() => {}
+            }
+        }
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The section, with its secrets read.
+fn settings(
+    section: &config::Server,
+    issuers: Vec<partywall::token::IssuerConfig>,
+) -> Result<ServerConfig, ServeError> {
+    let database = match &section.database {
+        config::Database::Sqlite(path) => DatabaseConfig::Sqlite { path: path.clone() },
+        config::Database::Postgres(secret) => DatabaseConfig::Postgres { url: url(secret)? },
+    };
+    let sealing_key = SealingKey::read(&section.sealing_key).map_err(ServeError::SealingKey)?;
+    let issuer = section.issuer.parse()?;
+    let mut audience = section.audience.iter().map(|audience| audience.parse());
+    // A configuration without an audience does not load.
+    let default = audience.next().unwrap_or_else(|| section.issuer.parse())?;
+    let others = audience.collect::<Result<Vec<_>, _>>()?;
+    let resources = Resources::new(default, others);
+    let mut settings = ServerConfig::new(database, sealing_key, issuer, resources);
+    settings.token_lifetime = section.token_lifetime.duration();
+    settings.keys.algorithm = section.algorithm;
+    settings.keys.rotate_every = section.rotation.duration();
+    // Its own tokens are trusted by the keys it signs them with, wherever else it is configured.
+    settings.external_issuers =
+        issuers.into_iter().filter(|issuer| issuer.issuer != section.issuer).collect();
+    Ok(settings)
+}
+
+fn url(secret: &config::SecretRef) -> Result<Secret<String>, ServeError> {
+    let bytes = secret.read().map_err(ServeError::DatabaseUrl)?;
+    let url = std::str::from_utf8(bytes.expose()).map_err(|_| ServeError::DatabaseUrlNotUtf8)?;
+    Ok(Secret::new(url.trim().to_owned()))
+}
+
+/// Being asked to stop, by whoever runs the process or by its terminal.
+struct Stopping {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stopping {
+    fn listen() -> io::Result<Self> {
+        let terminate = signal(SignalKind::terminate())?;
+        Ok(Self { terminate, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn asked(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }

@@ -13,14 +13,16 @@ use std::{
 
 use partywall::{DeploymentModel, token::IssuerConfig};
 use serde::Serialize;
+use toml::Spanned;
 
 pub(crate) use document::Finding;
-pub(crate) use server::Server;
+pub(crate) use server::{Database, Server};
 pub(crate) use service::Service;
 pub(crate) use stores::Stores;
 pub(crate) use tiers::Tiers;
 pub(crate) use values::{Lasting, SecretRef};
 
+use crate::terminal::Terminal;
 use document::{Findings, Section};
 
 mod document;
@@ -95,11 +97,7 @@ impl Config {
 
     /// The audience that issuers without one of their own share.
     pub(crate) fn audience(&self) -> &[String] {
-        match (&self.service, &self.server) {
-            (Some(service), _) => &service.audience,
-            (None, Some(server)) => &server.audience,
-            (None, None) => &[],
-        }
+        audience_of(self.service.as_ref(), self.server.as_ref())
     }
 
     fn parse(text: &str, base: &Path, secrets: Secrets) -> Result<Self, Vec<Finding>> {
@@ -116,12 +114,10 @@ impl Config {
         let stores = stores.map(|section| Stores::read(section, &mut reading)).unwrap_or_default();
         let tiers = tiers.map(|section| Tiers::read(section, &reading)).unwrap_or_default();
         let whole = server.is_some() == has_server && service.is_some() == has_service;
-        let audience = match (&service, &server) {
+        let audience = match whole {
             // A section that could not be read is not blamed again for what it did not say.
-            _ if !whole => vec![String::from("unread")],
-            (Some(service), _) => service.audience.clone(),
-            (None, Some(server)) => server.audience.clone(),
-            (None, None) => Vec::new(),
+            false => vec![String::from("unread")],
+            true => audience_of(service.as_ref(), server.as_ref()).to_vec(),
         };
         let issuers = issuers::read(&mut root, &reading, &audience);
         root.finish();
@@ -131,6 +127,14 @@ impl Config {
         } else {
             Err(found)
         }
+    }
+}
+
+fn audience_of<'c>(service: Option<&'c Service>, server: Option<&'c Server>) -> &'c [String] {
+    match (service, server) {
+        (Some(service), _) => &service.audience,
+        (None, Some(server)) => &server.audience,
+        (None, None) => &[],
     }
 }
 
@@ -156,13 +160,21 @@ impl<'b> Reading<'b> {
 
     /// Takes a reference to a secret, and looks whether it is there.
     fn secret(&self, section: &mut Section<'_, '_>, key: &'static str) -> Option<SecretRef> {
+        self.secret_at(section, key).map(Spanned::into_inner)
+    }
+
+    fn secret_at(
+        &self,
+        section: &mut Section<'_, '_>,
+        key: &'static str,
+    ) -> Option<Spanned<SecretRef>> {
         let secret = SecretRef::take(section, key, self.base)?;
         if self.secrets == Secrets::MustExist
             && let Err(fault) = secret.get_ref().look()
         {
             section.fault_at(&secret.span(), key, &fault, fault.fix());
         }
-        Some(secret.into_inner())
+        Some(secret)
     }
 
     /// Takes the address to listen on, which nobody else may have.
@@ -188,6 +200,19 @@ fn clash(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() == b.port()
         && a.port() != 0
         && (a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
+}
+
+impl ConfigError {
+    /// Says what is wrong, each finding on a line an editor can jump from.
+    pub(crate) fn tell(&self, terminal: &Terminal) {
+        match self {
+            Self::Findings { path, findings } => {
+                findings.iter().for_each(|finding| terminal.hint(finding.in_file(path)));
+                terminal.complain(format_args!("{} cannot be used", path.display()));
+            }
+            other => terminal.complain(other),
+        }
+    }
 }
 
 fn lines(path: &Path, findings: &[Finding]) -> String {

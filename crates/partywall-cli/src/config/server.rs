@@ -1,11 +1,12 @@
 //! `[server]`: the control plane and identity provider.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, ops::Range, path::PathBuf};
 
-use partywall::token::Algorithm;
+use partywall_server::{Issuer, KeyPolicy, Resource, SealError, SealingKey, SigningAlgorithm};
 use serde::Serialize;
+use toml::Spanned;
 
-use super::{Lasting, Reading, SecretRef, document::Section, urls, values::OneOrMore};
+use super::{Lasting, Reading, SecretRef, Secrets, document::Section, urls, values::OneOrMore};
 
 /// What `partywall serve` runs.
 #[derive(Debug, Serialize)]
@@ -21,7 +22,7 @@ pub(crate) struct Server {
     /// Seals the private keys it keeps there.
     pub(crate) sealing_key: SecretRef,
     /// The algorithm of its tokens' signatures.
-    pub(crate) algorithm: Algorithm,
+    pub(crate) algorithm: SigningAlgorithm,
     /// How long its tokens live.
     pub(crate) token_lifetime: Lasting,
     /// How long a signing key signs before the next one does.
@@ -38,19 +39,18 @@ pub(crate) enum Database {
     Postgres(SecretRef),
 }
 
-const ALGORITHMS: [Algorithm; 3] = [Algorithm::Es256, Algorithm::EdDsa, Algorithm::Rs256];
 const LONGEST_TOKEN: Lasting = Lasting::seconds(24 * 60 * 60);
 
 impl Server {
     pub(super) fn read(mut section: Section<'_, '_>, reading: &mut Reading<'_>) -> Option<Self> {
         let listen = reading.listener(&mut section, "listen", r#"listen = "127.0.0.1:8080""#);
         let issuer = read_issuer(&mut section);
-        let audience = read_audience(&mut section);
+        let audience = read_resources(&mut section);
         let database = Database::read(&mut section, reading);
-        let sealing_key = reading.secret(&mut section, "sealing_key");
-        let algorithm = read_algorithm(&mut section);
+        let sealing_key = read_sealing_key(&mut section, reading);
+        let algorithm = section.optional("algorithm", r#"algorithm = "ES256""#);
         let token_lifetime = read_token_lifetime(&mut section);
-        let rotation = read_rotation(&mut section, token_lifetime);
+        let rotation = read_rotation(&mut section);
         section.finish();
         Some(Self {
             listen: listen?,
@@ -58,7 +58,7 @@ impl Server {
             audience: audience?,
             database: database?,
             sealing_key: sealing_key?,
-            algorithm,
+            algorithm: algorithm.map(Spanned::into_inner).unwrap_or_default(),
             token_lifetime,
             rotation,
         })
@@ -69,33 +69,50 @@ fn read_issuer(section: &mut Section<'_, '_>) -> Option<String> {
     let issuer = section.required::<String>("issuer", r#"issuer = "https://login.example.com""#)?;
     if let Err(fault) = urls::check_issuer(issuer.get_ref()) {
         section.fault_at(&issuer.span(), "issuer", &fault, fault.fix());
+    } else if issuer.get_ref().parse::<Issuer>().is_err() {
+        let fix = "write it in lower case, without a trailing slash";
+        section.fault_at(&issuer.span(), "issuer", "an issuer has one spelling", fix);
     }
     Some(issuer.into_inner())
 }
 
-/// The audiences under `audience`: at least one, none of them empty.
-pub(super) fn read_audience(section: &mut Section<'_, '_>) -> Option<Vec<String>> {
-    const EXAMPLE: &str = r#"audience = "https://api.example.com""#;
-    let audience = section.required::<OneOrMore>("audience", EXAMPLE)?;
-    let span = audience.span();
-    let audience = audience.into_inner().into_vec();
-    if audience.is_empty() || audience.iter().any(String::is_empty) {
-        let what = "an empty audience would be anybody's";
-        section.fault_at(&span, "audience", what, format!("write `{EXAMPLE}`"));
+/// The audiences of tokens of ours: absolute URIs (RFC 8707 2).
+fn read_resources(section: &mut Section<'_, '_>) -> Option<Vec<String>> {
+    let (span, audience) = read_audience(section)?;
+    for audience in audience.iter().filter(|audience| audience.parse::<Resource>().is_err()) {
+        let what = format!("{audience:?} is no absolute URI without fragment (RFC 8707 2)");
+        let fix = format!("write `{AUDIENCE}`");
+        section.fault_at(&span, "audience", what, fix);
     }
     Some(audience)
 }
 
-fn read_algorithm(section: &mut Section<'_, '_>) -> Algorithm {
-    const EXAMPLE: &str = r#"algorithm = "ES256""#;
-    let Some(algorithm) = section.optional::<Algorithm>("algorithm", EXAMPLE) else {
-        return Algorithm::Es256;
-    };
-    if !ALGORITHMS.contains(algorithm.get_ref()) {
-        let what = format!("{} is verified, never signed with", algorithm.get_ref());
-        section.fault_at(&algorithm.span(), "algorithm", what, "use ES256, EdDSA or RS256");
+const AUDIENCE: &str = r#"audience = "https://api.example.com""#;
+
+/// The audiences under `audience`: at least one, none of them empty.
+pub(super) fn read_audience(section: &mut Section<'_, '_>) -> Option<(Range<usize>, Vec<String>)> {
+    let audience = section.required::<OneOrMore>("audience", AUDIENCE)?;
+    let span = audience.span();
+    let audience = audience.into_inner().into_vec();
+    if audience.is_empty() || audience.iter().any(String::is_empty) {
+        let what = "an empty audience would be anybody's";
+        section.fault_at(&span, "audience", what, format!("write `{AUDIENCE}`"));
+        return None;
     }
-    algorithm.into_inner()
+    Some((span, audience))
+}
+
+/// The key is looked at, so that a server does not find out when it starts.
+fn read_sealing_key(section: &mut Section<'_, '_>, reading: &Reading<'_>) -> Option<SecretRef> {
+    let secret = reading.secret_at(section, "sealing_key")?;
+    if reading.secrets == Secrets::MustExist
+        && secret.get_ref().look().is_ok()
+        && let Err(error @ SealError::BadKey) = SealingKey::read(secret.get_ref())
+    {
+        let fix = "write a new one there, or name the right file";
+        section.fault_at(&secret.span(), "sealing_key", error, fix);
+    }
+    Some(secret.into_inner())
 }
 
 fn read_token_lifetime(section: &mut Section<'_, '_>) -> Lasting {
@@ -110,13 +127,15 @@ fn read_token_lifetime(section: &mut Section<'_, '_>) -> Lasting {
     lifetime.into_inner()
 }
 
-fn read_rotation(section: &mut Section<'_, '_>, token_lifetime: Lasting) -> Lasting {
+/// A key must sign for longer than it is published before that.
+fn read_rotation(section: &mut Section<'_, '_>) -> Lasting {
     const EXAMPLE: &str = r#"rotation = "30d""#;
     let Some(rotation) = section.optional::<Lasting>("rotation", EXAMPLE) else {
         return Lasting::days(30);
     };
-    if *rotation.get_ref() <= token_lifetime {
-        let what = format!("a key must sign for longer than a token lives ({token_lifetime})");
+    let least = Lasting::of(KeyPolicy::default().publish_ahead);
+    if *rotation.get_ref() <= least {
+        let what = format!("a key is published for {least} before it signs");
         section.fault_at(&rotation.span(), "rotation", what, format!("write `{EXAMPLE}`"));
     }
     rotation.into_inner()

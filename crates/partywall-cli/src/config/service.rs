@@ -48,7 +48,7 @@ impl Service {
         section.finish();
         Some(Self {
             listen: listen?,
-            audience: audience?,
+            audience: audience?.1,
             bundle: bundle?,
             state_dir: reading.path(state_dir?.get_ref()),
         })

@@ -1,6 +1,6 @@
 //! `[stores.<store>]`: where data can live, as named targets.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
 
 use partywall::{DeploymentModel, StoreName, Target, TenantId};
 use serde::{Deserialize, Serialize};
@@ -23,20 +23,41 @@ pub(crate) enum Store {
     Sqlite(BTreeMap<Target, SqliteTarget>),
 }
 
-/// One PostgreSQL server, and for each model it can do what that takes.
+/// One PostgreSQL server, as one model uses it.
 #[derive(Debug, Serialize)]
 pub(crate) struct PostgresTarget {
     /// `host:port`, or the directory of its socket.
     pub(crate) address: String,
+    /// How the server must prove who it is.
+    pub(crate) tls: Tls,
+    /// What the target is for.
+    #[serde(flatten)]
+    pub(crate) place: PostgresPlace,
+}
+
+/// How a server must prove who it is, in libpq's words for `sslmode`.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Tls {
+    /// Not at all, and in the clear: for a socket or this very machine.
+    Disable,
+    /// With a certificate of a known authority.
+    VerifyCa,
+    /// With a certificate of a known authority for the host's name.
+    #[default]
+    VerifyFull,
+}
+
+/// What a PostgreSQL target is for.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum PostgresPlace {
     /// Shared tables behind row policies.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) pool: Option<PostgresPool>,
-    /// A database per tenant.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) bridge: Option<PostgresBridge>,
+    Pool(PostgresPool),
+    /// A database or a schema per tenant.
+    Bridge(PostgresBridge),
     /// The whole server for one tenant.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) silo: Option<PostgresSilo>,
+    Silo(PostgresSilo),
 }
 
 /// Shared tables behind row policies.
@@ -63,14 +84,19 @@ pub(crate) enum TicketMode {
     /// To the connection and a short time: one trip.
     #[default]
     Direct,
-    /// To the transaction itself: one more trip, and any pooler between.
+    /// To exactly one transaction: one more trip.
     Strict,
+    /// As strict, through a transaction pooler such as PgBouncer or RDS Proxy.
+    Pooler,
 }
 
-/// A database per tenant.
+/// A database per tenant, or a schema per tenant in one database.
 #[derive(Debug, Serialize)]
 pub(crate) struct PostgresBridge {
-    /// What the tenants' databases and roles begin with.
+    /// The one database, when each tenant has a schema in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) database: Option<String>,
+    /// What the names of the tenants' databases or schemas, and roles, begin with.
     pub(crate) prefix: String,
     /// The secret the logins' passwords are derived from.
     pub(crate) logins: SecretRef,
@@ -153,7 +179,7 @@ impl Store {
             }
             let can = match kind {
                 Some(Kind::Postgres) => PostgresTarget::read(target, reading).map(|read| {
-                    let can = read.models();
+                    let can = vec![read.model()];
                     parsed.ok().and_then(|name| postgres.insert(name, read));
                     can
                 }),
@@ -176,43 +202,61 @@ impl Store {
 
 impl PostgresTarget {
     fn read(mut section: Section<'_, '_>, reading: &Reading<'_>) -> Option<Self> {
-        const ADDRESS: &str = r#"address = "db.internal:5432""#;
-        let address = section.required::<String>("address", ADDRESS);
-        if let Some(address) = &address
-            && !is_address(address.get_ref())
-        {
-            let what = format!("{:?} is neither host:port nor a directory", address.get_ref());
-            section.fault_at(&address.span(), "address", what, format!("write `{ADDRESS}`"));
-        }
-        let named = ["pool", "bridge", "silo"].map(|model| section.has(model));
+        let address = read_address(&mut section);
+        let tls = read_tls(&mut section, address.as_deref());
         let pool = section.section("pool", r#"pool = { database = "app", … }"#);
         let bridge = section.section("bridge", "bridge = { logins = … }");
         let silo = section.section("silo", r#"silo = { tenant = "…", … }"#);
-        let count = named.iter().filter(|named| **named).count();
-        if count == 0 {
-            section.fault("a target that can do no model", "add `pool`, `bridge` or `silo`");
-        }
-        if silo.is_some() && count > 1 {
-            section.fault("a silo is shared with nobody", "give the silo a target of its own");
-        }
-        let pool = pool.map(|section| PostgresPool::read(section, reading));
-        let bridge = bridge.map(|section| PostgresBridge::read(section, reading));
-        let silo = silo.map(|section| PostgresSilo::read(section, reading));
-        section.finish();
-        let read = [pool.is_some(), bridge.is_some(), silo.is_some()];
-        let target = Self {
-            address: address?.into_inner(),
-            pool: lift(pool)?,
-            bridge: lift(bridge)?,
-            silo: lift(silo)?,
+        let place = match (pool, bridge, silo) {
+            (Some(pool), None, None) => PostgresPool::read(pool, reading).map(PostgresPlace::Pool),
+            (None, Some(bridge), None) => {
+                PostgresBridge::read(bridge, reading).map(PostgresPlace::Bridge)
+            }
+            (None, None, Some(silo)) => PostgresSilo::read(silo, reading).map(PostgresPlace::Silo),
+            (None, None, None) => {
+                section.fault("a target for no model", "add `pool`, `bridge` or `silo`");
+                None
+            }
+            _ => {
+                let fix = "give each model a target of its own, at the same address if need be";
+                section.fault("a target for more than one model", fix);
+                None
+            }
         };
-        (read == named && count > 0).then_some(target)
+        section.finish();
+        Some(Self { address: address?, tls, place: place? })
     }
 
-    fn models(&self) -> Vec<DeploymentModel> {
-        let can = [self.pool.is_some(), self.bridge.is_some(), self.silo.is_some()];
-        EVERY_MODEL.into_iter().zip(can).filter_map(|(model, can)| can.then_some(model)).collect()
+    fn model(&self) -> DeploymentModel {
+        match self.place {
+            PostgresPlace::Pool(_) => DeploymentModel::Pool,
+            PostgresPlace::Bridge(_) => DeploymentModel::Bridge,
+            PostgresPlace::Silo(_) => DeploymentModel::Silo,
+        }
     }
+}
+
+fn read_address(section: &mut Section<'_, '_>) -> Option<String> {
+    const EXAMPLE: &str = r#"address = "db.internal:5432""#;
+    let address = section.required::<String>("address", EXAMPLE)?;
+    if !is_address(address.get_ref()) {
+        let what = format!("{:?} is neither host:port nor a directory", address.get_ref());
+        section.fault_at(&address.span(), "address", what, format!("write `{EXAMPLE}`"));
+    }
+    Some(address.into_inner())
+}
+
+/// TLS may be left out where nobody else is on the wire.
+fn read_tls(section: &mut Section<'_, '_>, address: Option<&str>) -> Tls {
+    let local = address.is_some_and(is_local);
+    let Some(tls) = section.optional::<Tls>("tls", r#"tls = "verify-full""#) else {
+        return if local { Tls::Disable } else { Tls::default() };
+    };
+    if *tls.get_ref() == Tls::Disable && !local {
+        let what = "rows and tickets in the clear on a network";
+        section.fault_at(&tls.span(), "tls", what, r#"write `tls = "verify-full"`"#);
+    }
+    tls.into_inner()
 }
 
 impl PostgresPool {
@@ -248,10 +292,11 @@ impl PostgresPool {
 
 impl PostgresBridge {
     fn read(mut section: Section<'_, '_>, reading: &Reading<'_>) -> Option<Self> {
+        let database = section.optional::<String>("database", r#"database = "app""#);
         let prefix = read_prefix(&mut section);
         let logins = reading.secret(&mut section, "logins");
         section.finish();
-        Some(Self { prefix, logins: logins? })
+        Some(Self { database: database.map(Spanned::into_inner), prefix, logins: logins? })
     }
 }
 
@@ -315,10 +360,10 @@ fn is_address(address: &str) -> bool {
     address.starts_with('/') || host_and_port() == Some(true)
 }
 
-/// What is not there is fine; what is there and could not be read is not.
-fn lift<T>(read: Option<Option<T>>) -> Option<Option<T>> {
-    match read {
-        None => Some(None),
-        Some(read) => read.map(Some),
-    }
+/// Whether `address` is a socket or on this very machine.
+fn is_local(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let loopback = bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    address.starts_with('/') || host == "localhost" || loopback
 }

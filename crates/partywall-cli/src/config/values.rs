@@ -2,11 +2,13 @@
 
 use std::{
     fmt, fs, io,
+    os::unix::{ffi::OsStringExt, fs::PermissionsExt},
     path::{Path, PathBuf},
     str::FromStr,
     time::Duration,
 };
 
+use partywall_server::{Secret, SecretError, SecretFile, SecretSource};
 use serde::{Deserialize, Serialize};
 use toml::{Spanned, de::DeValue};
 
@@ -20,6 +22,10 @@ pub(crate) struct Lasting(Duration);
 impl Lasting {
     pub(crate) const fn seconds(seconds: u64) -> Self {
         Self(Duration::from_secs(seconds))
+    }
+
+    pub(crate) const fn of(duration: Duration) -> Self {
+        Self(duration)
     }
 
     pub(crate) const fn days(days: u64) -> Self {
@@ -83,6 +89,18 @@ pub(crate) enum SecretRef {
     File(PathBuf),
     /// An environment variable.
     Env(String),
+}
+
+impl SecretSource for SecretRef {
+    fn read(&self) -> Result<Secret<Vec<u8>>, SecretError> {
+        match self {
+            Self::File(path) => SecretFile::at(path).read(),
+            Self::Env(name) => match std::env::var_os(name) {
+                Some(value) => Ok(Secret::new(value.into_vec())),
+                None => Err(SecretError::Source(SecretFault::NotSet { name: name.clone() }.into())),
+            },
+        }
+    }
 }
 
 /// Why a secret cannot be had.
@@ -180,8 +198,6 @@ struct Place {
 }
 
 fn look_at_file(path: &Path) -> Result<(), SecretFault> {
-    use std::os::unix::fs::PermissionsExt;
-
     let unreadable = |source| SecretFault::Unreadable { path: path.to_owned(), source };
     let about = fs::metadata(path).map_err(unreadable)?;
     if !about.is_file() {

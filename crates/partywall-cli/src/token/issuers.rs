@@ -3,18 +3,20 @@
 use std::{
     io,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 
-use partywall::token::{ClaimRule, IssuerConfig, IssuerError, KeySource, Profile, TrustedIssuers};
+use partywall::token::{
+    ClaimRule, IssuerConfig, IssuerError, KeyRefresher, KeySource, Profile, RefreshError,
+    TrustedIssuers,
+};
 use serde::{
     Deserialize,
     de::{IntoDeserializer, value::Error as ValueError},
 };
+use tokio::task::JoinSet;
 
-use super::{
-    Args,
-    fetch::{self, FetchError},
-};
+use super::Args;
 use crate::{
     config::{Config, ConfigError, Secrets},
     terminal::Terminal,
@@ -31,14 +33,25 @@ pub(super) enum IssuersError {
     Issuer(#[from] IssuerError),
     #[error("cannot start threads")]
     Threads(#[source] io::Error),
+    #[error(transparent)]
+    Client(RefreshError),
     #[error(
         "no key set from {url}; save it to a file and name it with `jwks = {{ file = \"…\" }}` or --jwks"
     )]
     Fetch {
         url: String,
         #[source]
-        error: FetchError,
+        error: RefreshError,
     },
+}
+
+impl IssuersError {
+    pub(super) fn tell(&self, terminal: &Terminal) {
+        match self {
+            Self::Config(error) => error.tell(terminal),
+            error => terminal.complain_of(error),
+        }
+    }
 }
 
 /// Compiles the issuers, with every key that can be had.
@@ -70,29 +83,52 @@ fn configured(args: &Args) -> Result<(Vec<IssuerConfig>, Vec<String>), IssuersEr
     Ok((config.issuers, audience))
 }
 
-/// Asks each issuer with a URL for its key set, once. One that does not answer is complained of:
-/// its tokens may be right, and are refused because nobody can tell.
+/// Asks each issuer with a URL for its key set, once, all at the same time. One that does not
+/// answer is complained of: its tokens may be right, and are refused because nobody can tell.
 fn with_fetched_keys(
-    mut issuers: TrustedIssuers,
+    issuers: TrustedIssuers,
     configs: &[IssuerConfig],
     terminal: &Terminal,
 ) -> Result<TrustedIssuers, IssuersError> {
-    let urls = configs.iter().filter_map(|config| match &config.jwks {
-        KeySource::Url(url) => Some((&config.issuer, url)),
-        _ => None,
-    });
-    let mut urls = urls.peekable();
-    if urls.peek().is_none() {
+    let urls: Vec<(String, String)> = configs
+        .iter()
+        .filter_map(|config| match &config.jwks {
+            KeySource::Url(url) => Some((config.issuer.clone(), url.clone())),
+            _ => None,
+        })
+        .collect();
+    if urls.is_empty() {
         return Ok(issuers);
     }
     let runtime = tokio::runtime::Runtime::new().map_err(IssuersError::Threads)?;
-    for (issuer, url) in urls {
-        match runtime.block_on(fetch::key_set(url)) {
-            Ok(keys) => issuers = issuers.with_keys(issuer, keys),
-            Err(error) => terminal.complain_of(&IssuersError::Fetch { url: url.clone(), error }),
-        }
+    let issuers = Arc::new(Mutex::new(issuers));
+    let fetched = runtime.block_on(fetch(urls, Arc::clone(&issuers)))?;
+    for error in fetched {
+        terminal.complain_of(&error);
     }
-    Ok(issuers)
+    let issuers = issuers.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(issuers.clone())
+}
+
+/// Fetches every key set into `into`, and returns what went wrong.
+async fn fetch(
+    urls: Vec<(String, String)>,
+    into: Arc<Mutex<TrustedIssuers>>,
+) -> Result<Vec<IssuersError>, IssuersError> {
+    let refresher = KeyRefresher::new(urls.clone(), move |issuer, keys| {
+        let mut issuers = into.lock().unwrap_or_else(PoisonError::into_inner);
+        *issuers = issuers.with_keys(issuer, keys);
+    })
+    .map_err(IssuersError::Client)?;
+    let mut fetches = JoinSet::new();
+    for (issuer, url) in urls {
+        let refresher = refresher.clone();
+        fetches.spawn(async move {
+            let fetched = refresher.refresh(&issuer).await;
+            fetched.err().map(|error| IssuersError::Fetch { url, error })
+        });
+    }
+    Ok(fetches.join_all().await.into_iter().flatten().collect())
 }
 
 /// A profile by its name.

@@ -17,7 +17,6 @@ use crate::terminal::{Colour, NO, Terminal, UNASKED};
 use lines::{Line, Lines};
 use moment::{Moment, in_utc};
 
-mod fetch;
 mod issuers;
 mod lines;
 mod moment;
@@ -79,7 +78,7 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> ExitCode {
     let issuers = match issuers::trusted(args, terminal) {
         Ok(issuers) => issuers,
         Err(error) => {
-            terminal.complain_of(&error);
+            error.tell(terminal);
             return ExitCode::from(UNASKED);
         }
     };

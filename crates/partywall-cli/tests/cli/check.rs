@@ -41,7 +41,8 @@ jwks = { url = "https://login.example.com/jwks" }
 
 fn folder() -> Folder {
     let folder = Folder::new();
-    for secret in ["sealing.key", "logins", "ticket.key"] {
+    folder.write_secret("sealing.key", "5a".repeat(32));
+    for secret in ["logins", "ticket.key"] {
         folder.write_secret(secret, "secret");
     }
     folder
@@ -122,6 +123,46 @@ fn every_finding_has_its_place_and_its_fix() {
             "7:15: server.sealing_key: the environment variable PARTYWALL_TEST_NOT_SET is not set; set PARTYWALL_TEST_NOT_SET in the environment of the process",
         ),
         (
+            "https://login.example.com\"\naudience",
+            "https://login.example.com/\"\naudience",
+            "4:10: server.issuer: an issuer has one spelling; write it in lower case, without a trailing slash",
+        ),
+        (
+            "audience = \"https://api.example.com\"",
+            "audience = [\"https://api.example.com\", \"invoices\"]",
+            "5:12: server.audience: \"invoices\" is no absolute URI without fragment (RFC 8707 2); write `audience = \"https://api.example.com\"`",
+        ),
+        (
+            "issuer = \"https://login.example.com\"\naudience",
+            "rotation = \"1h\"\nissuer = \"https://login.example.com\"\naudience",
+            "4:12: server.rotation: a key is published for 1h before it signs; write `rotation = \"30d\"`",
+        ),
+        (
+            "issuer = \"https://login.example.com\"\naudience",
+            "token_lifetime = \"2d\"\nissuer = \"https://login.example.com\"\naudience",
+            "4:18: server.token_lifetime: 2d is not between 1s and 1d; write `token_lifetime = \"10m\"`",
+        ),
+        (
+            "issuer = \"https://login.example.com\"\naudience",
+            "algorithm = \"HS256\"\nissuer = \"https://login.example.com\"\naudience",
+            "4:13: server.algorithm: unknown variant `HS256`, expected one of `ES256`, `EdDSA`, `RS256`; write `algorithm = \"ES256\"`",
+        ),
+        (
+            "{ file = \"sealing.key\" }",
+            "{ file = \"logins\" }",
+            "7:15: server.sealing_key: not a sealing key: expected 64 hexadecimal digits (`openssl rand -hex 32`); write a new one there, or name the right file",
+        ),
+        (
+            "address = \"db.internal:5432\"",
+            "address = \"db.internal:5432\"\ntls = \"disable\"",
+            "17:7: stores.main.targets.shared.tls: rows and tickets in the clear on a network; write `tls = \"verify-full\"`",
+        ),
+        (
+            "pool = {",
+            "bridge = { logins = { file = \"logins\" } }\npool = {",
+            "15:1: stores.main.targets.shared: a target for more than one model; give each model a target of its own, at the same address if need be",
+        ),
+        (
             "d75a98",
             "",
             "12:60: service.bundle.key: 58 digits are not the 64 of an Ed25519 key; write the 64 hexadecimal digits of the control plane's bundle key",
@@ -139,7 +180,7 @@ fn every_finding_has_its_place_and_its_fix() {
         (
             "pool = {",
             "pol = {",
-            "15:1: stores.main.targets.shared: a target that can do no model; add `pool`, `bridge` or `silo`",
+            "15:1: stores.main.targets.shared: a target for no model; add `pool`, `bridge` or `silo`",
         ),
         (
             "target = \"shared\"",

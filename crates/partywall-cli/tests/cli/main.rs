@@ -9,5 +9,6 @@
 mod check;
 mod harness;
 mod postgres;
+mod serve;
 mod usage;
 mod verify;

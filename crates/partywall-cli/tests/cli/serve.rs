@@ -1,0 +1,153 @@
+//! `partywall serve`.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read, Write},
+    net::{TcpListener, TcpStream},
+    process::{Child, ChildStderr, Command},
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use crate::harness::Folder;
+
+const CONFIG: &str = r#"
+[server]
+listen = "127.0.0.1:0"
+issuer = "http://127.0.0.1:8080"
+audience = "https://api.example.com"
+database = { sqlite = "control.db" }
+sealing_key = { file = "sealing.key" }
+
+[[issuers]]
+issuer = "http://127.0.0.1:8080"
+jwks = { url = "http://127.0.0.1:8080/jwks" }
+"#;
+
+fn folder() -> Folder {
+    let folder = Folder::new();
+    folder.write("partywall.toml", CONFIG);
+    folder.write_secret("sealing.key", "5a".repeat(32));
+    folder
+}
+
+/// A server under way; killed when dropped.
+struct Serving {
+    child: Child,
+    said: BufReader<ChildStderr>,
+    address: String,
+    bundle_key: String,
+}
+
+impl Serving {
+    fn start(folder: &Folder) -> Self {
+        let mut child = folder.command(&["serve"]).spawn().unwrap();
+        let mut said = BufReader::new(child.stderr.take().unwrap());
+        let mut after = |mark: &str| {
+            let mut line = String::new();
+            while said.read_line(&mut line).unwrap() > 0 {
+                if let Some((_, rest)) = line.split_once(mark) {
+                    return rest.trim().to_owned();
+                }
+                line.clear();
+            }
+            String::from("it ended")
+        };
+        let address = after("is served on http://");
+        let bundle_key = after("bundle key: ");
+        Self { child, said, address, bundle_key }
+    }
+
+    fn get(&self, path: &str) -> (String, Value) {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.lines().next().unwrap().to_owned(), serde_json::from_str(body).unwrap_or_default())
+    }
+
+    fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().unwrap().success());
+    }
+
+    /// Its exit code, and what else it said.
+    fn end(mut self) -> (Option<i32>, String) {
+        let mut rest = String::new();
+        self.said.read_to_string(&mut rest).unwrap();
+        (self.child.wait().unwrap().code(), rest)
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn it_serves_until_it_is_asked_to_stop() {
+    let folder = folder();
+    let mut bundle_keys = Vec::new();
+    for signal in ["TERM", "INT"] {
+        let serving = Serving::start(&folder);
+        let (status, discovery) = serving.get("/.well-known/openid-configuration");
+        assert_eq!(status, "HTTP/1.1 200 OK");
+        assert_eq!(discovery["issuer"], "http://127.0.0.1:8080");
+        let (_, jwks) = serving.get("/jwks");
+        assert_eq!(jwks["keys"].as_array().map(Vec::is_empty), Some(false), "{jwks}");
+        bundle_keys.push(serving.bundle_key.clone());
+        serving.signal(signal);
+        let (code, rest) = serving.end();
+        assert_eq!((code, rest.contains("stopping")), (Some(0), true), "{rest}");
+    }
+    assert_eq!(bundle_keys[0].len(), 64);
+    assert_eq!(bundle_keys[0], bundle_keys[1], "a second start keeps its keys");
+}
+
+#[test]
+fn r12_after_a_kill_it_starts_again() {
+    let folder = folder();
+    let serving = Serving::start(&folder);
+    let key = serving.bundle_key.clone();
+    serving.signal("KILL");
+    assert_eq!(serving.end().0, None, "killed");
+    let serving = Serving::start(&folder);
+    assert_eq!(serving.bundle_key, key);
+}
+
+#[test]
+fn p06_another_sealing_key_opens_nothing() {
+    let folder = folder();
+    drop(Serving::start(&folder));
+    folder.write_secret("sealing.key", "a5".repeat(32));
+    let ran = folder.run(&["serve"]);
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.err.contains("sealing key is not the one"), "{}", ran.err);
+}
+
+#[test]
+fn what_keeps_it_from_starting_is_named() {
+    let folder = folder();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    folder.write("partywall.toml", CONFIG.replace("127.0.0.1:0", &address));
+    let ran = folder.run(&["serve"]);
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.err.contains(&format!("cannot listen on {address}")), "{}", ran.err);
+
+    folder.write("partywall.toml", CONFIG.replace("listen", "lisen"));
+    let ran = folder.run(&["serve"]);
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.err.contains("partywall.toml:3:1: server.lisen: unknown key"), "{}", ran.err);
+
+    folder.write("partywall.toml", "");
+    let ran = folder.run(&["serve"]);
+    assert_eq!(ran.code, Some(2));
+    assert!(ran.err.contains("no [server] section"), "{}", ran.err);
+    assert!(fs::metadata(folder.path("control.db")).is_err(), "nothing was started");
+}
