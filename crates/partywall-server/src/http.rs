@@ -4,11 +4,10 @@ use std::time::Duration;
 
 use axum::{
     Json, Router,
-    body::HttpBody,
     extract::Request,
     http::{
         HeaderName, HeaderValue, StatusCode,
-        header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS},
+        header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
     },
     middleware::{Next, from_fn},
     response::{IntoResponse, Response},
@@ -43,13 +42,15 @@ async fn answer_with_request_id(request: Request, next: Next) -> Response {
     let span = tracing::info_span!("request", request.id = id, path = request.uri().path());
     let mut response = next.run(request).instrument(span).await;
     let status = response.status();
-    let unworded = status.is_client_error() && response.body().size_hint().exact() == Some(0);
+    // Ours are JSON; what the framework says by itself is not, or nothing.
+    let json = HeaderValue::from_static("application/json");
+    let unworded = status.is_client_error() && response.headers().get(CONTENT_TYPE) != Some(&json);
     if status.is_server_error() || unworded {
         // Whatever went wrong inside is in the log, under this id.
         let body = Json(json!({ "error": error_code(status), "request_id": id }));
         let (mut parts, _) = response.into_parts();
-        parts.headers.remove(axum::http::header::CONTENT_LENGTH);
-        parts.headers.remove(axum::http::header::CONTENT_TYPE);
+        parts.headers.remove(CONTENT_LENGTH);
+        parts.headers.remove(CONTENT_TYPE);
         parts.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response = (parts.status, parts.headers, body).into_response();
     }

@@ -198,3 +198,72 @@ static THE_SERVER: Actor = Actor::System("server");
 
 /// What the sealed, empty check value is bound to.
 const SEALING_CHECK: &[u8] = b"partywall sealing check v1";
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use base64ct::{Base64UrlUnpadded, Encoding};
+    use partywall::FixedClock;
+
+    use super::*;
+    use crate::{
+        config::Resources, keys::KeyPolicy, keys::SealingKey, secret::Secret,
+        storage::DatabaseConfig,
+    };
+
+    fn found(haystack: &[u8], needle: &[u8]) -> bool {
+        haystack.windows(needle.len()).any(|window| window == needle)
+    }
+
+    #[tokio::test]
+    async fn p06_no_private_key_is_in_the_database_files_in_clear() {
+        for algorithm in [SigningAlgorithm::Es256, SigningAlgorithm::EdDsa, SigningAlgorithm::Rs256]
+        {
+            let dir = tempfile::tempdir().unwrap();
+            let sealing = || SealingKey::from_bytes(&Secret::new([7; 32])).unwrap();
+            let config = ServerConfig {
+                keys: KeyPolicy { algorithm, ..KeyPolicy::default() },
+                ..ServerConfig::new(
+                    DatabaseConfig::Sqlite { path: dir.path().join("control.db") },
+                    sealing(),
+                    "https://id.test".parse().unwrap(),
+                    Resources::new("https://api.test".parse().unwrap(), []),
+                )
+            };
+            let clock = Arc::new(FixedClock::at(Timestamp(1_800_000_000)));
+            let control = ControlPlane::open(config, clock).await.unwrap();
+            control.begin_key_rotation().await.unwrap();
+
+            let db = control.inner.db.reader();
+            let mut keys = signing_keys::all(db, KeyPurpose::Token).await.unwrap();
+            keys.extend(signing_keys::all(db, KeyPurpose::Bundle).await.unwrap());
+            assert_eq!(keys.len(), 3);
+            let files: Vec<Vec<u8>> = std::fs::read_dir(dir.path())
+                .unwrap()
+                .map(|entry| std::fs::read(entry.unwrap().path()).unwrap())
+                .collect();
+            let anywhere = |needle: &[u8]| files.iter().any(|file| found(file, needle));
+            for key in keys {
+                // The controls: what is stored is found by this very scan, and what is looked for
+                // is found in what it is looked for in.
+                assert!(anywhere(key.kid.as_bytes()), "the scan finds nothing");
+                assert!(anywhere(key.sealed.as_ref().unwrap()), "the scan finds nothing");
+                let private = key.open(&sealing()).unwrap().to_pkcs8().unwrap();
+                // Where PKCS#8 keeps the scalar, the seed, and the last of RSA's numbers.
+                let secret = match (key.algorithm, private.len()) {
+                    (SigningAlgorithm::Es256, _) => &private[36..68],
+                    (SigningAlgorithm::EdDsa, _) => &private[16..48],
+                    (SigningAlgorithm::Rs256, len) => &private[len - 64..],
+                };
+                let hex: String = secret.iter().map(|byte| format!("{byte:02x}")).collect();
+                assert!(!anywhere(&secret[..16]), "{algorithm}: clear");
+                assert!(!anywhere(&hex.as_bytes()[..32]), "{algorithm}: hex");
+                for offset in 0..3 {
+                    let text = Base64UrlUnpadded::encode_string(&secret[offset..offset + 18]);
+                    assert!(!anywhere(text.as_bytes()), "{algorithm}: base64url");
+                }
+            }
+        }
+    }
+}

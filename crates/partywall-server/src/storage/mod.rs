@@ -220,3 +220,52 @@ pub(crate) fn signed(number: u64) -> i64 {
 pub(crate) fn unsigned(number: i64) -> u64 {
     u64::try_from(number).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use sea_orm::Statement;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn r12_sqlite_acknowledges_what_is_on_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = DatabaseConfig::Sqlite { path: dir.path().join("control.db") };
+        let db = Database::open(&config).await.unwrap();
+        let pragma = async |name: &str| {
+            let asked = Statement::from_string(DbBackend::Sqlite, format!("PRAGMA {name}"));
+            let row = db.reader().query_one_raw(asked).await.unwrap().unwrap();
+            row.try_get_by_index::<String>(0)
+                .or_else(|_| row.try_get_by_index::<i32>(0).map(|n| n.to_string()))
+                .unwrap()
+        };
+        assert_eq!(pragma("journal_mode").await, "wal");
+        assert_eq!(pragma("synchronous").await, "2", "2 is FULL");
+        assert_eq!(pragma("foreign_keys").await, "1");
+        assert_eq!(pragma("secure_delete").await, "1");
+    }
+
+    #[tokio::test]
+    async fn r12_a_change_that_is_dropped_never_happened() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = DatabaseConfig::Sqlite { path: dir.path().join("control.db") };
+        let db = Database::open(&config).await.unwrap();
+        let change = db.change(Timestamp(1)).await.unwrap();
+        assert_eq!(change.generation(), Generation(1));
+        settings::set(change.rows(), "x", vec![1]).await.unwrap();
+        drop(change);
+        assert_eq!(settings::get(db.reader(), "x").await.unwrap(), None);
+        assert_eq!(directory::current(db.reader()).await.unwrap().0, Generation(0));
+
+        let change = db.change(Timestamp(2)).await.unwrap();
+        settings::set(change.rows(), "x", vec![1]).await.unwrap();
+        let event = AuditEvent {
+            actor: &crate::control::Actor::System("test"),
+            tenant: None,
+            action: "test.change",
+            detail: serde_json::json!({}),
+        };
+        assert_eq!(change.commit(event).await.unwrap(), Generation(1));
+        assert_eq!(settings::get(db.reader(), "x").await.unwrap(), Some(vec![1]));
+    }
+}

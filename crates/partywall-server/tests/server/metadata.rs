@@ -1,0 +1,94 @@
+//! Discovery and the key set.
+
+use axum::http::StatusCode;
+
+use crate::support::{ISSUER, Plane};
+
+#[tokio::test]
+async fn o08_the_issuer_is_the_exact_prefix_of_everything_it_names() {
+    let plane = Plane::new().await;
+    let oidc = plane.get("/idp/.well-known/openid-configuration").await;
+    let oauth = plane.get("/.well-known/oauth-authorization-server/idp").await;
+    assert_eq!(oidc.body, oauth.body);
+    let metadata = oidc.json();
+    assert_eq!(metadata["issuer"], ISSUER);
+    for endpoint in ["token_endpoint", "jwks_uri"] {
+        let url = metadata[endpoint].as_str().unwrap();
+        let path = url.strip_prefix("https://id.test").unwrap();
+        assert!(url.starts_with(&format!("{ISSUER}/")), "{url}");
+        assert_ne!(plane.get(path).await.status, StatusCode::NOT_FOUND, "{url} is not there");
+    }
+    for elsewhere in [
+        "/.well-known/openid-configuration",
+        "/token",
+        "/jwks",
+        "/idp/.well-known/oauth-authorization-server",
+    ] {
+        assert_eq!(plane.get(elsewhere).await.status, StatusCode::NOT_FOUND, "{elsewhere}");
+    }
+}
+
+#[tokio::test]
+async fn o08_an_issuer_without_a_path_answers_at_the_root() {
+    let plane =
+        Plane::with(|config| config.issuer = "http://127.0.0.1:8080".parse().unwrap()).await;
+    for path in ["/.well-known/openid-configuration", "/.well-known/oauth-authorization-server"] {
+        let metadata = plane.get(path).await.json();
+        assert_eq!(metadata["issuer"], "http://127.0.0.1:8080");
+        assert_eq!(metadata["token_endpoint"], "http://127.0.0.1:8080/token");
+    }
+}
+
+#[tokio::test]
+async fn metadata_names_what_exists_and_nothing_else() {
+    let plane = Plane::new().await;
+    let metadata = plane.get("/idp/.well-known/openid-configuration").await.json();
+    let expected = serde_json::json!({
+        "issuer": ISSUER,
+        "token_endpoint": "https://id.test/idp/token",
+        "jwks_uri": "https://id.test/idp/jwks",
+        "response_types_supported": [],
+        "grant_types_supported": ["client_credentials"],
+        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+    });
+    assert_eq!(metadata, expected);
+}
+
+#[tokio::test]
+async fn i11_the_key_set_may_be_cached_and_says_when_it_changed() {
+    let plane = Plane::new().await;
+    let jwks = plane.get("/idp/jwks").await;
+    assert_eq!(jwks.status, StatusCode::OK);
+    assert_eq!(jwks.header("cache-control"), "public, max-age=300");
+    let etag = jwks.header("etag");
+    let same = plane.get_if_none_match("/idp/jwks", etag).await;
+    assert_eq!(same.status, StatusCode::NOT_MODIFIED);
+    assert!(same.body.is_empty());
+    assert_eq!(plane.get_if_none_match("/idp/jwks", "\"other\"").await.status, StatusCode::OK);
+
+    plane.control.begin_key_rotation().await.unwrap();
+    let changed = plane.get_if_none_match("/idp/jwks", etag).await;
+    assert_eq!(changed.status, StatusCode::OK);
+    assert_eq!(changed.json()["keys"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn p06_the_key_set_has_no_private_member() {
+    let plane =
+        Plane::with(|config| config.keys.algorithm = partywall_server::SigningAlgorithm::Rs256)
+            .await;
+    for key in plane.get("/idp/jwks").await.json()["keys"].as_array().unwrap() {
+        let members: Vec<_> = key.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(members, ["alg", "e", "kid", "kty", "n", "use"]);
+    }
+}
+
+#[tokio::test]
+async fn l05_errors_are_generic_and_carry_a_request_id() {
+    let plane = Plane::new().await;
+    let reply = plane.get("/nowhere").await;
+    let id = reply.header("x-request-id");
+    assert_eq!(id.len(), 26);
+    assert_eq!(reply.json(), serde_json::json!({ "error": "not_found", "request_id": id }));
+    assert_ne!(plane.get("/nowhere").await.header("x-request-id"), id);
+}
