@@ -1,5 +1,6 @@
 //! PostgreSQL behind Partywall: pool with an unforgeable tenant context, bridge and silo.
 
+mod check;
 mod error;
 #[cfg(feature = "local")]
 pub mod local;
@@ -7,18 +8,21 @@ mod login;
 mod pack;
 mod pool;
 pub mod provision;
+mod questions;
 mod session;
 mod store;
 mod ticket;
 mod transaction;
 mod wire;
 
+pub use check::{Finding, Severity, Unfit};
 pub use error::PostgresError;
 pub use login::{CredentialSource, DerivedLogins, Login, NoCredentials};
 pub use pack::{InitOptions, InvalidPackName, Roles, Table, migration, tenant_name};
 pub use session::{SCRUB, SessionSettings};
 pub use store::{
-    BridgeTarget, BuildError, PoolTarget, Postgres, PostgresBuilder, SessionCount, SiloTarget,
+    BridgeTarget, BuildError, ConnectError, PoolTarget, Postgres, PostgresBuilder, SessionCount,
+    SiloTarget,
 };
 pub use ticket::{Backend, Binder, TicketKey, TicketKeyLength};
 pub use transaction::TenantTransaction;

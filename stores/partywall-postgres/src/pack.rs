@@ -253,7 +253,11 @@ mod tests {
             .slots(2)
             .table("app.o'brien.org".parse().unwrap());
         let sql = migration(&options);
-        assert!(sql.contains(r#"ALTER TABLE "app"."o'brien" OWNER TO "shop_data""#));
+        assert!(
+            sql.contains(
+                r#"GRANT SELECT, INSERT, UPDATE, DELETE ON "app"."o'brien" TO "shop_app""#
+            )
+        );
         assert!(sql.contains(r#"protect('"app"."o''brien"'::regclass, 'org')"#));
         assert!(sql.contains("ARRAY['shop_slot_1', 'shop_slot_2']::text[]"));
         for place in ["{owner", "{data", "{app", "{slots", "{table", "{schema", "{column"] {

@@ -133,6 +133,14 @@ impl<W: Wire> Pool<W> {
         &self.0.parts.target
     }
 
+    /// The roles of the slots.
+    pub(crate) fn roles(&self) -> Vec<String> {
+        match &self.0.parts.logins {
+            Logins::Slots { logins, .. } => logins.iter().map(|l| l.role().to_owned()).collect(),
+            Logins::PerTenant { .. } => Vec::new(),
+        }
+    }
+
     /// A session for `tenant`, free of every other tenant's residue.
     pub(crate) async fn acquire(&self, tenant: &TenantId) -> Result<Lease<W>, PostgresError> {
         let limit = self.0.parts.limits.acquire;

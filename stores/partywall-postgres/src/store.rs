@@ -6,6 +6,7 @@ use partywall::{DeploymentModel, Store, StoreName, Target, TenantId, TenantScope
 use sqlx::{PgConnection, postgres::PgConnectOptions};
 
 use crate::{
+    check::Unfit,
     error::PostgresError,
     login::{CredentialSource, Login, NoCredentials},
     pack::tenant_name,
@@ -73,6 +74,14 @@ impl Postgres {
     pub fn sessions(&self, target: &Target) -> Option<SessionCount> {
         let (open, idle) = self.inner.targets.get(target)?.sessions().counts();
         Some(SessionCount { open, idle })
+    }
+
+    /// The pool databases, for [`Postgres::verify`].
+    pub(crate) fn pools(&self) -> impl Iterator<Item = (&Target, &Pool<PgConnection>, &TicketKey)> {
+        self.inner.targets.iter().filter_map(|(target, at)| match at {
+            At::Pool { sessions, key, .. } => Some((target, sessions, key)),
+            At::Bridge { .. } | At::Silo { .. } => None,
+        })
     }
 
     fn at(&self, scope: TenantScope<'_>) -> Result<&At, PostgresError> {
@@ -239,6 +248,17 @@ impl PostgresBuilder {
         Ok(Postgres { inner: Arc::new(inner), begin: BeginOptions::default() })
     }
 
+    /// Makes the store and has every pool database checked; see [`Postgres::verify`].
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be made, or must not be served.
+    pub async fn connect(self) -> Result<Postgres, ConnectError> {
+        let store = self.build()?;
+        store.verify().await?;
+        Ok(store)
+    }
+
     fn add(mut self, target: Target, at: At) -> Self {
         if self.targets.insert(target.clone(), at).is_some() {
             self.twice = Some(target);
@@ -269,6 +289,18 @@ pub enum BuildError {
         /// The target.
         target: Target,
     },
+}
+
+/// A store that cannot be made, or must not be served.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// It cannot be made as described.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// It must not be served.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
 }
 
 /// What every kind of target has.

@@ -4,8 +4,7 @@ use std::{future::Future, time::Duration};
 
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, Database, PgConnection, Postgres,
-    Row as _, SqlSafeStr as _,
-    postgres::PgConnectOptions,
+    Row as _, SqlSafeStr as _, postgres::PgConnectOptions,
 };
 use sqlx_core::transaction::TransactionManager as _;
 

@@ -1,0 +1,190 @@
+//! What is asked of the catalogue before a database is served.
+
+use crate::check::Severity;
+
+/// One question, and how bad an answer is.
+pub(crate) struct Question {
+    pub(crate) severity: Severity,
+    pub(crate) sql: &'static str,
+}
+
+/// Each asks with the runtime roles as `$1`, and answers what is wrong and how to put it right.
+pub(crate) const QUESTIONS: &[Question] = &[
+    Question {
+        severity: Severity::Refusal,
+        sql: "SELECT 'the wall is not installed in database ' || current_database() AS what,
+                     'run the migration that `partywall postgres init` prints' AS fix
+               WHERE $1::text[] IS NOT NULL AND NOT EXISTS (
+                     SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+                      WHERE n.nspname = 'partywall' AND p.proname = 'tenant_id' AND p.prosecdef)",
+    },
+    // The role itself.
+    Question {
+        severity: Severity::Refusal,
+        sql: "SELECT format('role %I %s', r.rolname, a.trait) AS what,
+                     format('ALTER ROLE %I %s', r.rolname, a.fix) AS fix
+                FROM pg_roles r
+               CROSS JOIN LATERAL (VALUES
+                     (r.rolsuper, 'is superuser: row level security does not hold it', 'NOSUPERUSER'),
+                     (r.rolbypassrls, 'has BYPASSRLS: row level security does not hold it', 'NOBYPASSRLS'),
+                     (r.rolcreaterole, 'may create roles', 'NOCREATEROLE'),
+                     (r.rolcreatedb, 'may create databases', 'NOCREATEDB'),
+                     (r.rolreplication, 'may replicate: it reads every row', 'NOREPLICATION'))
+                     AS a(has, trait, fix)
+               WHERE r.rolname = ANY ($1) AND a.has",
+    },
+    // Roles it could become.
+    Question {
+        severity: Severity::Refusal,
+        sql: "SELECT format('role %I is a member of %I, %s', r.rolname, g.rolname,
+                       CASE WHEN g.rolsuper OR g.rolbypassrls THEN 'which row level security does not hold'
+                            WHEN g.rolname LIKE 'pg\\_%' THEN 'which reaches beyond its tables'
+                            ELSE 'which owns tables or the wall' END) AS what,
+                     format('REVOKE %I FROM %I', g.rolname, r.rolname) AS fix
+                FROM pg_roles r JOIN pg_roles g
+                  ON g.oid <> r.oid AND pg_has_role(r.oid, g.oid, 'MEMBER')
+               WHERE r.rolname = ANY ($1) AND NOT r.rolsuper
+                 AND (g.rolsuper OR g.rolbypassrls OR g.rolcreaterole OR g.rolname LIKE 'pg\\_%'
+                   OR EXISTS (SELECT FROM pg_class c WHERE c.relowner = g.oid)
+                   OR EXISTS (SELECT FROM pg_namespace n WHERE n.nspowner = g.oid AND n.nspname = 'partywall'))",
+    },
+    // Other backends' text and life (O1, O2).
+    Question {
+        severity: Severity::Warning,
+        sql: "SELECT format('role %I is used by %s slots: each can read and cancel what runs in the others', role, count(*)) AS what,
+                     'give every slot a login of its own' AS fix
+                FROM unnest($1) AS role GROUP BY role HAVING count(*) > 1",
+    },
+    // What it may make.
+    Question {
+        severity: Severity::Refusal,
+        sql: "SELECT format('role %I may %s', r.rolname, p.may) AS what,
+                     format('REVOKE %s ON DATABASE %I FROM PUBLIC, %I', p.privilege, current_database(), r.rolname) AS fix
+                FROM pg_roles r CROSS JOIN (VALUES
+                     ('TEMP', 'create temporary tables, which shadow the next tenant''s'),
+                     ('CREATE', 'create schemas')) AS p(privilege, may)
+               WHERE r.rolname = ANY ($1) AND has_database_privilege(r.oid, current_database(), p.privilege)",
+    },
+    Question {
+        severity: Severity::Refusal,
+        sql: "SELECT format('role %I may create in schema %I', r.rolname, n.nspname) AS what,
+                     format('REVOKE CREATE ON SCHEMA %I FROM PUBLIC, %I', n.nspname, r.rolname) AS fix
+                FROM pg_roles r JOIN pg_namespace n ON has_schema_privilege(r.oid, n.oid, 'CREATE')
+               WHERE r.rolname = ANY ($1) AND n.nspname !~ '^pg_'",
+    },
+    // Tables with a tenant column.
+    Question {
+        severity: Severity::Refusal,
+        sql: "WITH tenant_tables AS (
+                SELECT c.oid, c.relrowsecurity, c.relforcerowsecurity, c.relowner,
+                       COALESCE((SELECT a.attname FROM pg_attribute a, pg_policy p
+                                  WHERE p.polrelid = c.oid AND p.polname = 'partywall'
+                                    AND a.attrelid = c.oid AND NOT a.attisdropped AND a.attnum > 0
+                                    AND pg_get_expr(p.polqual, c.oid) LIKE '(' || quote_ident(a.attname) || ' = %'),
+                                'tenant_id') AS col
+                  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                 WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'partywall')
+                   AND (EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.attisdropped)
+                     OR EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polname = 'partywall')))
+              SELECT format('table %s %s', t.oid::regclass, CASE
+                       WHEN NOT t.relrowsecurity THEN 'has a tenant column and no row level security'
+                       WHEN NOT t.relforcerowsecurity THEN 'has row level security that its owner is not held by (no FORCE)'
+                       ELSE 'has no row policy of the wall, or one that was changed' END) AS what,
+                     format('SELECT partywall.protect(%L, %L)', t.oid::regclass, t.col) AS fix
+                FROM tenant_tables t
+               WHERE $1::text[] IS NOT NULL AND (NOT t.relrowsecurity OR NOT t.relforcerowsecurity
+                  OR NOT EXISTS (
+                     SELECT FROM pg_policy p
+                      WHERE p.polrelid = t.oid AND p.polname = 'partywall' AND NOT p.polpermissive
+                        AND p.polcmd = '*' AND p.polroles = '{0}'
+                        AND pg_get_expr(p.polqual, t.oid) = pg_get_expr(p.polwithcheck, t.oid)
+                        AND pg_get_expr(p.polqual, t.oid) IN (
+                            format('(%I = ( SELECT partywall.tenant_id() AS tenant_id))', t.col),
+                            format('((%I)::text = ( SELECT partywall.tenant_id() AS tenant_id))', t.col),
+                            format('(%I = ( SELECT partywall.tenant_uuid() AS tenant_uuid))', t.col))))",
+    },
+    Question {
+        severity: Severity::Refusal,
+        sql: "SELECT format('role %I owns %s %s', r.rolname, CASE c.relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' ELSE 'table' END, c.oid::regclass) AS what,
+                     format('ALTER TABLE %s OWNER TO the role that ends in _data', c.oid::regclass) AS fix
+                FROM pg_roles r JOIN pg_class c ON c.relowner = r.oid AND c.relkind IN ('r', 'p', 'v', 'm')
+               WHERE r.rolname = ANY ($1) AND NOT r.rolsuper",
+    },
+    // What row level security does not cover.
+    Question {
+        severity: Severity::Refusal,
+        sql: "SELECT format('role %I has %s on %s, which row level security does not cover', r.rolname, p.privilege, c.oid::regclass) AS what,
+                     format('REVOKE %s ON %s FROM PUBLIC, %I, and from the group it is in', p.privilege, c.oid::regclass, r.rolname) AS fix
+                FROM pg_roles r CROSS JOIN (VALUES ('TRUNCATE'), ('REFERENCES'), ('TRIGGER')) AS p(privilege)
+                JOIN pg_class c ON has_table_privilege(r.oid, c.oid, p.privilege)
+               WHERE r.rolname = ANY ($1) AND NOT r.rolsuper AND c.relkind IN ('r', 'p') AND c.relrowsecurity",
+    },
+    Question {
+        severity: Severity::Refusal,
+        sql: "SELECT format('role %I may read materialized view %s, which holds every tenant''s rows', r.rolname, c.oid::regclass) AS what,
+                     format('REVOKE ALL ON %s FROM PUBLIC, %I, and from the group it is in', c.oid::regclass, r.rolname) AS fix
+                FROM pg_roles r JOIN pg_class c ON c.relkind = 'm' AND has_table_privilege(r.oid, c.oid, 'SELECT')
+               WHERE r.rolname = ANY ($1) AND NOT r.rolsuper
+                 AND EXISTS (SELECT FROM pg_rewrite w JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid
+                               JOIN pg_class t ON d.refclassid = 'pg_class'::regclass AND d.refobjid = t.oid AND t.relrowsecurity
+                              WHERE w.ev_class = c.oid)",
+    },
+    Question {
+        severity: Severity::Refusal,
+        sql: "SELECT format('%s %s is owned by %I, whom row level security does not hold, and role %I may use it', k.kind, k.name, o.rolname, r.rolname) AS what,
+                     format('ALTER %s %s OWNER TO the role that ends in _data', upper(k.kind), k.name) AS fix
+                FROM pg_roles r
+                CROSS JOIN LATERAL (
+                     SELECT 'view' AS kind, c.oid::regclass::text AS name, c.relowner AS owner
+                       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                      WHERE c.relkind = 'v' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+                        AND NOT 'security_invoker=true' = ANY (COALESCE(c.reloptions, '{}'))
+                        AND has_table_privilege(r.oid, c.oid, 'SELECT')
+                     UNION ALL
+                     SELECT 'function', p.oid::regprocedure::text, p.proowner
+                       FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+                      WHERE p.prosecdef AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+                        AND has_schema_privilege(r.oid, n.oid, 'USAGE')
+                        AND has_function_privilege(r.oid, p.oid, 'EXECUTE')) AS k
+                JOIN pg_roles o ON o.oid = k.owner AND (o.rolsuper OR o.rolbypassrls)
+               WHERE r.rolname = ANY ($1) AND NOT r.rolsuper",
+    },
+    // Keys that cross tenants (O5, O6, O6b).
+    Question {
+        severity: Severity::Refusal,
+        sql: "SELECT format('foreign key %I of %s does not carry the tenant: it tells what exists, and a cascade deletes another tenant''s rows', k.conname, k.conrelid::regclass) AS what,
+                     format('ALTER TABLE %s DROP CONSTRAINT %I, ADD FOREIGN KEY (%I, ..) REFERENCES %s (%I, ..)', k.conrelid::regclass, k.conname, a.attname, k.confrelid::regclass, b.attname) AS fix
+                FROM pg_constraint k
+                JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attname = 'tenant_id' AND NOT a.attisdropped
+                JOIN pg_attribute b ON b.attrelid = k.confrelid AND b.attname = 'tenant_id' AND NOT b.attisdropped
+                JOIN pg_class c ON c.oid = k.conrelid AND c.relrowsecurity
+                JOIN pg_class d ON d.oid = k.confrelid AND d.relrowsecurity
+               WHERE $1::text[] IS NOT NULL AND k.contype = 'f' AND k.conparentid = 0
+                 AND NOT EXISTS (SELECT FROM generate_subscripts(k.conkey, 1) AS i
+                                  WHERE k.conkey[i] = a.attnum AND k.confkey[i] = b.attnum)",
+    },
+    Question {
+        severity: Severity::Warning,
+        sql: "SELECT format('unique index %s does not begin with the tenant: it tells one tenant that a value exists at another', i.indexrelid::regclass) AS what,
+                     format('make it unique over (%I, ..)', a.attname) AS fix
+                FROM pg_index i
+                JOIN pg_class c ON c.oid = i.indrelid AND c.relrowsecurity
+                JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.attisdropped
+               WHERE $1::text[] IS NOT NULL AND (i.indisunique OR i.indisexclusion) AND i.indkey[0] <> a.attnum",
+    },
+    Question {
+        severity: Severity::Warning,
+        sql: "SELECT DISTINCT format('role %I has rights on partition %s itself', r.rolname, c.oid::regclass) AS what,
+                     format('REVOKE ALL ON %s FROM PUBLIC, %I, and from the group it is in', c.oid::regclass, r.rolname) AS fix
+                FROM pg_roles r JOIN pg_class c ON c.relispartition AND c.relkind IN ('r', 'p')
+                 AND has_table_privilege(r.oid, c.oid, 'SELECT, INSERT, UPDATE, DELETE')
+               WHERE r.rolname = ANY ($1) AND NOT r.rolsuper",
+    },
+    Question {
+        severity: Severity::Warning,
+        sql: "SELECT format('role %I may read sequence %s, which counts every tenant''s rows', r.rolname, c.oid::regclass) AS what,
+                     format('REVOKE SELECT ON SEQUENCE %s FROM PUBLIC, %I, and from the group it is in', c.oid::regclass, r.rolname) AS fix
+                FROM pg_roles r JOIN pg_class c ON c.relkind = 'S' AND has_sequence_privilege(r.oid, c.oid, 'SELECT')
+               WHERE r.rolname = ANY ($1) AND NOT r.rolsuper",
+    },
+];

@@ -1,0 +1,144 @@
+//! What the start-up check refuses, each with the fix it prints as the control.
+
+use partywall_postgres::{ConnectError, Finding, Login, PoolTarget, Postgres, Severity, Unfit};
+use sqlx::PgConnection;
+
+use crate::support::{Walled, key, run, shared};
+
+async fn findings(walled: &Walled) -> Vec<Finding> {
+    findings_of(walled.target(2)).await
+}
+
+async fn findings_of(target: PoolTarget) -> Vec<Finding> {
+    let builder = Postgres::builder("main".parse().unwrap()).pool("eu-1".parse().unwrap(), target);
+    match builder.connect().await {
+        Ok(store) => store.verify().await.unwrap(),
+        Err(ConnectError::Unfit(Unfit::Findings { findings, .. })) => findings,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn refusals(findings: &[Finding]) -> Vec<&Finding> {
+    findings.iter().filter(|f| f.severity == Severity::Refusal).collect()
+}
+
+/// `(what is done to a good database, what the refusal says, how it is put right)`; an empty last
+/// part means that the fix the refusal prints is run as it is.
+const SPOILED: &[(&str, &str, &str)] = &[
+    ("ALTER ROLE {slot} CREATEDB", "may create databases", ""),
+    (
+        "GRANT pg_read_all_data TO {app}",
+        "is a member of pg_read_all_data",
+        "REVOKE pg_read_all_data FROM {app}",
+    ),
+    ("GRANT {data} TO {slot}", "which owns tables or the wall", ""),
+    ("GRANT {owner} TO {slot}", "which owns tables or the wall", ""),
+    ("GRANT TEMP ON DATABASE {db} TO PUBLIC", "create temporary tables", ""),
+    ("GRANT CREATE ON DATABASE {db} TO {slot}", "create schemas", ""),
+    ("GRANT CREATE ON SCHEMA public TO PUBLIC", "may create in schema public", ""),
+    ("ALTER TABLE notes NO FORCE ROW LEVEL SECURITY", "no FORCE", ""),
+    ("ALTER TABLE notes DISABLE ROW LEVEL SECURITY", "no row level security", ""),
+    ("DROP POLICY partywall ON notes", "no row policy of the wall", ""),
+    ("ALTER POLICY partywall ON notes USING (true)", "one that was changed", ""),
+    ("ALTER POLICY partywall ON notes TO {slot}", "one that was changed", ""),
+    ("CREATE TABLE forgotten (tenant_id text, n int)", "table forgotten has a tenant column", ""),
+    ("ALTER TABLE notes OWNER TO {slot}", "owns table notes", "ALTER TABLE notes OWNER TO {data}"),
+    ("GRANT TRUNCATE ON notes TO {slot}", "has TRUNCATE", "REVOKE TRUNCATE ON notes FROM {slot}"),
+    (
+        "CREATE MATERIALIZED VIEW totals AS SELECT tenant_id, count(*) FROM notes GROUP BY 1; GRANT SELECT ON totals TO {app}",
+        "materialized view totals",
+        "REVOKE ALL ON totals FROM {app}",
+    ),
+    (
+        "CREATE VIEW everything AS SELECT * FROM notes; GRANT SELECT ON everything TO {app}",
+        "view everything is owned by postgres",
+        "ALTER VIEW everything OWNER TO {data}",
+    ),
+    (
+        "CREATE FUNCTION count_all() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT count(*) FROM notes'",
+        "function count_all() is owned by postgres",
+        "ALTER FUNCTION count_all() OWNER TO {data}",
+    ),
+    (
+        "CREATE TABLE replies (tenant_id text, note_tenant text, note bigint,
+           FOREIGN KEY (note_tenant, note) REFERENCES notes (tenant_id, id));
+         SELECT partywall.protect('replies')",
+        "does not carry the tenant",
+        "ALTER TABLE replies DROP CONSTRAINT replies_note_tenant_note_fkey,
+           ADD FOREIGN KEY (tenant_id, note) REFERENCES notes (tenant_id, id)",
+    ),
+    ("DROP FUNCTION partywall.tenant_id() CASCADE", "the wall is not installed", "-"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t05_start_is_refused_with_a_fix_that_works() {
+    let Some(shared) = shared() else { return };
+    let mut walled = Walled::new(shared).await;
+    let names = [
+        ("{slot}", walled.roles.slot(1)),
+        ("{app}", walled.roles.app()),
+        ("{data}", walled.roles.data()),
+        ("{owner}", walled.roles.owner()),
+        ("{db}", walled.database.clone()),
+    ];
+    let fill = |sql: &str| {
+        names.iter().fold(sql.to_owned(), |sql, (place, name)| sql.replace(place, name))
+    };
+    assert_eq!(refusals(&findings(&walled).await), Vec::<&Finding>::new(), "the control");
+    for (spoil, says, repair) in SPOILED {
+        run(&mut walled.superuser, &fill(spoil)).await;
+        let found = findings(&walled).await;
+        let refused = refusals(&found);
+        let told = refused.iter().find(|finding| finding.what.contains(says));
+        let told = told.unwrap_or_else(|| panic!("{spoil}: {found:#?}"));
+        match *repair {
+            "-" => return, // the last one: nothing is left to repair
+            "" => run(&mut walled.superuser, &told.fix).await,
+            repair => run(&mut walled.superuser, &fill(repair)).await,
+        }
+        let after = findings(&walled).await;
+        assert_eq!(refusals(&after), Vec::<&Finding>::new(), "after the fix of {spoil}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t05_b21_superuser_bypassrls_and_owner_are_refused_as_runtime_roles() {
+    let Some(shared) = shared() else { return };
+    let mut walled = Walled::new(shared).await;
+    let slot = walled.roles.slot(1);
+    for attribute in ["SUPERUSER", "BYPASSRLS", "CREATEROLE", "REPLICATION"] {
+        run(&mut walled.superuser, &format!("ALTER ROLE {slot} {attribute}")).await;
+        let found = findings(&walled).await;
+        assert!(
+            refusals(&found).iter().any(|f| f.fix.contains("NOBYPASSRLS")),
+            "{attribute}: {found:?}"
+        );
+        run(&mut walled.superuser, &format!("ALTER ROLE {slot} NO{attribute}")).await;
+        assert!(refusals(&findings(&walled).await).is_empty(), "NO{attribute}");
+    }
+    // The second slot is looked at, too, without being connected as.
+    let second = walled.roles.slot(2);
+    run(&mut walled.superuser, &format!("ALTER ROLE {second} BYPASSRLS")).await;
+    assert!(!refusals(&findings(&walled).await).is_empty());
+    // The naive way: the owner of the tables as the application's role.
+    let owner = Login::new(walled.admin_role.clone(), "admin");
+    let target =
+        PoolTarget::new(walled.shared.cluster.address(), &walled.database, key()).slots([owner]);
+    assert!(!refusals(&findings_of(target).await).is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t07_weak_keys_are_told_and_served() {
+    let Some(shared) = shared() else { return };
+    let mut walled = Walled::new(shared).await;
+    let strong = findings(&walled).await;
+    assert!(!strong.iter().any(|f| f.what.contains("unique index")), "{strong:?}");
+    spoil(&mut walled.superuser).await;
+    let weak = findings(&walled).await;
+    assert!(weak.iter().all(|f| f.severity == Severity::Warning), "{weak:?}");
+    assert!(weak.iter().any(|f| f.what.contains("unique index notes_body_key")), "{weak:?}");
+}
+
+async fn spoil(conn: &mut PgConnection) {
+    run(conn, "ALTER TABLE notes ADD UNIQUE (body)").await;
+}
