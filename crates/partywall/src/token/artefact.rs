@@ -52,7 +52,7 @@ pub fn verify_artefact<T: DeserializeOwned>(
     }
     let key_id_missing = || TokenError::KeyIdMissing { issuer: rules.issuer.into() };
     let kid = header.kid.as_deref().ok_or_else(key_id_missing)?;
-    let unknown = || TokenError::KeyUnknown { issuer: rules.issuer.into(), kid: excerpt(kid) };
+    let unknown = || TokenError::KeyUnknown { issuer: rules.issuer.into(), kid: kid.to_owned() };
     let named = keys.keys().iter().find(|key| key.kid.as_deref() == Some(kid));
     let key = named.ok_or_else(unknown)?;
     // Our own keys always say what they are for; one that does not is not ours.

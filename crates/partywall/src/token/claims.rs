@@ -59,9 +59,10 @@ impl VerifiedClaims {
         let audience = claims.audience(&rules.audience_claim, &rules.audience)?;
         let times = claims.times(rules.leeway, rules.max_lifetime, now)?;
         for name in rules.traits.required {
-            if payload.get(name).is_none() {
-                return Err(TokenError::missing(*name));
-            }
+            claims.required_text(name)?;
+        }
+        for name in rules.traits.required_dates {
+            claims.date(name)?.ok_or_else(|| TokenError::missing(*name))?;
         }
         let client_id = claims.client_id(rules)?.map(str::to_owned);
         Ok(Self {

@@ -114,7 +114,7 @@ pub enum TokenError {
     KeyUnknown {
         /// The issuer.
         issuer: Arc<str>,
-        /// The `kid` found, shortened.
+        /// The `kid` found: at most 255 bytes.
         kid: String,
     },
     /// The signature is not the key's over these bytes.

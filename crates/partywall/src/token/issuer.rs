@@ -334,11 +334,11 @@ impl Issuer {
             return Err(TokenError::KeysNotYetFetched { issuer: issuer() });
         };
         let key = match header.kid.as_deref() {
-            Some(kid) => keys
-                .keys
-                .iter()
-                .find(|key| key.kid.as_deref() == Some(kid))
-                .ok_or_else(|| TokenError::KeyUnknown { issuer: issuer(), kid: excerpt(kid) })?,
+            Some(kid) => {
+                keys.keys.iter().find(|key| key.kid.as_deref() == Some(kid)).ok_or_else(|| {
+                    TokenError::KeyUnknown { issuer: issuer(), kid: kid.to_owned() }
+                })?
+            }
             None if self.rules.traits.kid_optional => keys
                 .the_only_one_for(header.alg)
                 .ok_or_else(|| TokenError::KeyIdMissing { issuer: issuer() })?,

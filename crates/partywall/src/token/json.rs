@@ -223,7 +223,9 @@ impl<'a> Visitor<'a> for ValueSeed<'_> {
 
     fn visit_map<A: MapAccess<'a>>(self, mut members: A) -> Result<Json<'a>, A::Error> {
         let inner = self.inner()?;
-        let mut object = Object(Vec::with_capacity(16));
+        // Only the outermost is known to be of some size: a thousand empty ones must cost nothing.
+        let expected = if self.depth_left == MAX_DEPTH { 16 } else { 0 };
+        let mut object = Object(Vec::with_capacity(expected));
         while let Some(name) = members.next_key_seed(NameSeed)? {
             object.0.push((name, members.next_value_seed(inner.again())?));
         }

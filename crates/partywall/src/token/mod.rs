@@ -81,8 +81,8 @@ impl<'a> AccessToken<'a> {
     ///
     /// # Errors
     ///
-    /// [`TokenError::Missing`] when the header is of another scheme, and
-    /// [`TokenError::Malformed`] when it is not.
+    /// [`TokenError::Missing`] when the header is of another scheme, [`TokenError::Malformed`] when
+    /// it is not, and [`TokenError::TooLarge`] before anything is done with a token of that size.
     pub fn from_header(value: &'a [u8]) -> Result<Self, TokenError> {
         const SCHEME: &[u8] = b"bearer";
         let rest = match value.split_at_checked(SCHEME.len()) {
@@ -99,6 +99,9 @@ impl<'a> AccessToken<'a> {
         };
         if token.is_empty() {
             return malformed("nothing follows the scheme");
+        }
+        if token.len() > MAX_TOKEN_LEN {
+            return Err(TokenError::TooLarge { bytes: token.len() });
         }
         // RFC 9110 11.2, token68.
         let unpadded = token.len() - token.iter().rev().take_while(|byte| **byte == b'=').count();

@@ -58,7 +58,6 @@ impl KeyRefresher {
         let http = Client::builder()
             .redirect(redirect::Policy::none())
             .timeout(FETCH_TIMEOUT)
-            .connect_timeout(FETCH_TIMEOUT)
             .referer(false)
             .build()
             .map_err(RefreshError::Client)?;

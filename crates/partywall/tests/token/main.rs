@@ -15,6 +15,7 @@ mod claims;
 mod envoy;
 mod header;
 mod keys;
+mod manual;
 mod mutations;
 mod profiles;
 mod refresh;

@@ -98,6 +98,9 @@ fn j14_size_comes_first() {
     let gigantic = "a.b.c".repeat(10_000_000);
     assert_eq!(code(&gigantic), "token_too_large");
     assert!(fastest(|| drop(examine(&gigantic))) < Duration::from_millis(1));
+    let carried = format!("Bearer {gigantic}");
+    let refused = AccessToken::from_header(carried.as_bytes()).map(|_| ()).unwrap_err();
+    assert_eq!(refused.code(), "token_too_large");
 
     // The control: a token of nearly that size is read, signature and all.
     let padding = "x".repeat(11_900);
@@ -112,7 +115,8 @@ fn j14_a_hostile_payload_costs_less_than_a_millisecond() {
     let wide = format!(r#"{{"iss":[{}0]}}"#, "0,".repeat(5_000));
     let names: String = (0..900).map(|n| format!(r#""n{n:04}":0,"#)).collect();
     let names = format!("{{{names}\"iss\":\"x\"}}");
-    for payload in [deep, wide, names] {
+    let objects = format!(r#"{{"iss":[{}0]}}"#, "{},".repeat(3_900));
+    for payload in [deep, wide, names, objects] {
         let forged = KEY.sign_bytes(header().to_string().as_bytes(), payload.as_bytes());
         assert!(forged.len() <= MAX_TOKEN_LEN, "{}", forged.len());
         assert!(examine(&forged).is_err());
