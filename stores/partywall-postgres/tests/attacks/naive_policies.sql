@@ -1,0 +1,11 @@
+ALTER TABLE app.notes ENABLE ROW LEVEL SECURITY;
+ALTER TABLE app.comments ENABLE ROW LEVEL SECURITY;
+ALTER TABLE app.ledger ENABLE ROW LEVEL SECURITY;
+ALTER TABLE app.events ENABLE ROW LEVEL SECURITY;
+CREATE POLICY tenant ON app.notes USING (tenant_id = current_setting('app.tenant_id', true));
+CREATE POLICY tenant ON app.comments USING (tenant_id = current_setting('app.tenant_id', true));
+CREATE POLICY tenant ON app.ledger USING (tenant_id = current_setting('app.tenant_id', true));
+CREATE POLICY tenant ON app.events USING (tenant_id = current_setting('app.tenant_id', true));
+GRANT ALL ON ALL TABLES IN SCHEMA app TO naive_app;
+GRANT ALL ON ALL SEQUENCES IN SCHEMA app TO naive_app;
+RESET ROLE;
