@@ -84,6 +84,14 @@ pub enum Refusal {
         /// The tenant.
         tenant: TenantId,
     },
+    /// The enforcement point is another tenant's silo.
+    #[error(
+        "tenant {tenant} is not served here: this enforcement point is pinned to another tenant"
+    )]
+    PinnedElsewhere {
+        /// The tenant the credential names.
+        tenant: TenantId,
+    },
     /// The enforcement point has not heard from the control plane for too long.
     #[error("the bundle expired at {expired:?}: this enforcement point has lost its control plane")]
     BundleStale {
@@ -104,6 +112,7 @@ impl Refusal {
             Self::TenantNotActive { .. } => "tenant_not_active",
             Self::EpochPassed { .. } => "epoch_passed",
             Self::Revoked { .. } => "revoked",
+            Self::PinnedElsewhere { .. } => "pinned_elsewhere",
             Self::BundleStale { .. } => "bundle_stale",
             Self::NoBundle => "no_bundle",
         }

@@ -5,7 +5,7 @@
 //! short-lived, and looked at again when it is opened, so that a job of a tenant suspended
 //! meanwhile does not run. Work with neither is refused: there is no default tenant (T-02).
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -199,6 +199,7 @@ impl Partywall {
             tenant_epoch: envelope.tep,
             actor: envelope.act,
         };
+        self.check_pin(&identity.tenant)?;
         let credential = Arc::new(Credential::unremembered(identity));
         let context = admission::admit(credential, bundle, now)?;
         Ok((context, envelope.job))

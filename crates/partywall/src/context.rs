@@ -100,6 +100,7 @@ impl TenantContext {
         self.bundle.generation()
     }
 
+    #[cfg(feature = "axum")]
     pub(crate) fn bundle(&self) -> &Arc<Bundle> {
         &self.bundle
     }

@@ -31,6 +31,8 @@ mod tenant;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod token;
+#[cfg(feature = "http")]
+mod upkeep;
 mod wall;
 
 pub use admission::Refusal;

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use quick_cache::sync::Cache;
 
 use crate::{
-    Clock, Identity, Refusal, SystemClock, TenantContext, Timestamp, admission,
+    Clock, Identity, Refusal, SystemClock, TenantContext, TenantId, Timestamp, admission,
     bundle::{
         Bundle, BundleError, BundleFiles, BundleKey, BundleTrust, Generation, KeeperError,
         LoadError, SignedBundle,
@@ -37,9 +37,9 @@ use crate::{
 /// # Ok::<(), partywall::BuildError>(())
 /// ```
 #[derive(Clone)]
-pub struct Partywall(Arc<Inner>);
+pub struct Partywall(pub(crate) Arc<Inner>);
 
-struct Inner {
+pub(crate) struct Inner {
     audience: Vec<String>,
     local_issuers: Vec<IssuerConfig>,
     trust: BundleTrust,
@@ -49,6 +49,13 @@ struct Inner {
     /// Held while the state is replaced, never while it is read.
     replacing: Mutex<()>,
     remembered: Cache<[u8; 32], Arc<Credential>>,
+    /// The only tenant served here, where there is one (M-12).
+    pinned_to: Option<TenantId>,
+    /// Issuers, and where their keys are.
+    #[cfg(feature = "http")]
+    pub(crate) key_urls: tokio::sync::watch::Sender<Vec<(String, String)>>,
+    #[cfg(feature = "http")]
+    pub(crate) refresher: ArcSwapOption<crate::token::KeyRefresher>,
 }
 
 /// What all decisions of one moment are made from.
@@ -99,6 +106,7 @@ impl Partywall {
         now: Timestamp,
     ) -> Result<TenantContext, Refusal> {
         let claims = token.verify(&state.issuers, now)?;
+        self.check_pin(&claims.tenant)?;
         let credential = Arc::new(Credential {
             dies: claims.expires_at + claims.leeway,
             rules: state.rules,
@@ -181,6 +189,16 @@ impl Partywall {
         }
     }
 
+    /// Refuses what a silo of another tenant must not serve.
+    pub(crate) fn check_pin(&self, tenant: &TenantId) -> Result<(), Refusal> {
+        match &self.0.pinned_to {
+            Some(only) if only != tenant => {
+                Err(Refusal::PinnedElsewhere { tenant: tenant.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
     pub(crate) fn clock(&self) -> &dyn Clock {
         self.0.clock.as_ref()
     }
@@ -204,6 +222,14 @@ impl Partywall {
         let bundle = Arc::new(bundle);
         let state = State { bundle, issuers, stamp, rules, rules_fingerprint };
         self.0.state.store(Some(Arc::new(state)));
+        #[cfg(feature = "http")]
+        self.0.key_urls.send_if_modified(|urls| {
+            let named = configs.iter().filter_map(|config| {
+                Some((config.issuer().to_owned(), config.jwks_url()?.to_owned()))
+            });
+            let before = std::mem::replace(urls, named.collect());
+            *urls != before
+        });
         Ok(())
     }
 }
@@ -238,6 +264,7 @@ pub struct Builder {
     state_dir: Option<PathBuf>,
     clock: Arc<dyn Clock>,
     remembered: usize,
+    pinned_to: Option<TenantId>,
 }
 
 impl Default for Builder {
@@ -249,6 +276,7 @@ impl Default for Builder {
             state_dir: None,
             clock: Arc::new(SystemClock::default()),
             remembered: 100_000,
+            pinned_to: None,
         }
     }
 }
@@ -289,6 +317,13 @@ impl Builder {
         self
     }
 
+    /// Serves this tenant and refuses every other's tokens, however valid: for a silo (M-12).
+    #[must_use]
+    pub fn pinned_to(mut self, tenant: TenantId) -> Self {
+        self.pinned_to = Some(tenant);
+        self
+    }
+
     /// Remembers at most so many verified tokens; 100,000 by default, some 600 bytes each.
     #[must_use]
     pub fn remembered_tokens(mut self, tokens: usize) -> Self {
@@ -318,6 +353,11 @@ impl Builder {
             state: ArcSwapOption::empty(),
             replacing: Mutex::new(()),
             remembered: Cache::new(self.remembered),
+            pinned_to: self.pinned_to,
+            #[cfg(feature = "http")]
+            key_urls: tokio::sync::watch::Sender::default(),
+            #[cfg(feature = "http")]
+            refresher: ArcSwapOption::empty(),
         }));
         if let Some(bundle) = kept {
             tracing::info!(generation = %bundle.generation(), "starting from the last good bundle on disk");

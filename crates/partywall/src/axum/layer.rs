@@ -95,26 +95,53 @@ where
                 request.extensions_mut().insert(context.clone());
                 Either::Right(Box::pin(context.carry(self.inner.call(request))))
             }
-            Err(refused) => Either::Left(ready(Ok(*refused))),
+            #[cfg(feature = "http")]
+            Err(Turned::Away(refusal @ Refusal::Token(TokenError::KeyUnknown { .. }))) => {
+                // The service that was polled ready is the one to call.
+                let fresh = self.clone();
+                let ready = std::mem::replace(self, fresh);
+                Either::Right(Box::pin(ready.admit_once_learned(request, refusal)))
+            }
+            Err(turned) => Either::Left(ready(Ok(turned.answer(&request)))),
         }
     }
 }
 
 impl<S> WallService<S> {
-    fn admit(&self, request: &Request<Body>) -> Result<TenantContext, Box<Response>> {
-        let context = bearer(request.headers())
-            .and_then(|token| self.wall.verify(token))
-            .map_err(|refusal| Box::new(refused(request, refusal)))?;
+    fn admit(&self, request: &Request<Body>) -> Result<TenantContext, Turned> {
+        let context = bearer(request.headers()).and_then(|token| self.wall.verify(token))?;
         for hint in self.hints.iter() {
             match hint.read(request) {
                 Said::Nothing => {}
                 Said::Tenant(named) if self.names(&context, named) => {}
                 Said::Tenant(_) | Said::Nonsense => {
-                    return Err(Box::new(crossing(request, &context, hint)));
+                    return Err(Turned::Crossing { context, hint: hint.clone() });
                 }
             }
         }
         Ok(context)
+    }
+
+    /// The issuer may have a key it published a moment ago.
+    #[cfg(feature = "http")]
+    async fn admit_once_learned(
+        mut self,
+        mut request: Request<Body>,
+        refusal: Refusal,
+    ) -> Result<Response, S::Error>
+    where
+        S: Service<Request<Body>, Response = Response>,
+    {
+        if !self.wall.learn_key(&refusal).await {
+            return Ok(Turned::Away(refusal).answer(&request));
+        }
+        match self.admit(&request) {
+            Ok(context) => {
+                request.extensions_mut().insert(context.clone());
+                context.carry(self.inner.call(request)).await
+            }
+            Err(turned) => Ok(turned.answer(&request)),
+        }
     }
 
     /// Whether `named` is this tenant's id or its slug now.
@@ -189,29 +216,54 @@ fn bearer(headers: &HeaderMap) -> Result<AccessToken<'_>, Refusal> {
     }
 }
 
-fn refused(request: &Request<Body>, refusal: Refusal) -> Response {
-    metrics::counter!("partywall_refused_total", "reason" => refusal.code()).increment(1);
-    tracing::warn!(
-        decision = "refused",
-        reason = refusal.code(),
-        http.method = %request.method(),
-        http.path = request.uri().path(),
-        "a request was refused: {refusal}",
-    );
-    refusal.into_response()
+/// Why a request does not reach the handler.
+enum Turned {
+    Away(Refusal),
+    /// It named another tenant than its token proves.
+    Crossing {
+        context: TenantContext,
+        hint: Hint,
+    },
 }
 
-fn crossing(request: &Request<Body>, context: &TenantContext, hint: &Hint) -> Response {
-    metrics::counter!("partywall_refused_total", "reason" => "tenant_hint").increment(1);
-    tracing::warn!(
-        decision = "refused",
-        reason = "tenant_hint",
-        tenant.id = %context.tenant(),
-        principal = %context.principal(),
-        hint = ?hint,
-        http.method = %request.method(),
-        http.path = request.uri().path(),
-        "a request named another tenant than its token proves",
-    );
-    Problem::of(StatusCode::FORBIDDEN).into_response()
+impl From<Refusal> for Turned {
+    fn from(refusal: Refusal) -> Self {
+        Self::Away(refusal)
+    }
+}
+
+impl Turned {
+    /// The reason for the log and the metric, and the answer for the caller.
+    fn answer(self, request: &Request<Body>) -> Response {
+        let (method, path) = (request.method(), request.uri().path());
+        match self {
+            Self::Away(refusal) => {
+                let reason = refusal.code();
+                metrics::counter!("partywall_refused_total", "reason" => reason).increment(1);
+                tracing::warn!(
+                    decision = "refused",
+                    reason,
+                    http.method = %method,
+                    http.path = path,
+                    "a request was refused: {refusal}",
+                );
+                refusal.into_response()
+            }
+            Self::Crossing { context, hint } => {
+                let reason = "tenant_hint";
+                metrics::counter!("partywall_refused_total", "reason" => reason).increment(1);
+                tracing::warn!(
+                    decision = "refused",
+                    reason,
+                    tenant.id = %context.tenant(),
+                    principal = %context.principal(),
+                    ?hint,
+                    http.method = %method,
+                    http.path = path,
+                    "a request named another tenant than its token proves",
+                );
+                Problem::of(StatusCode::FORBIDDEN).into_response()
+            }
+        }
+    }
 }

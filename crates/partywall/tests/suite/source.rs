@@ -8,8 +8,9 @@ use std::{
 
 use axum::{
     Router,
+    body::Body,
     extract::{Query, State},
-    http::StatusCode,
+    http::{Request, StatusCode},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -17,8 +18,11 @@ use partywall::{
     AccessToken, DeploymentModel, Partywall, TenantStatus,
     bundle::{FileBundleSource, Generation, HttpBundleSource},
     testing::{ControlPlane, placed, tenant},
+    token::{Algorithm, SigningKey},
 };
+use serde_json::json;
 use tokio::{net::TcpListener, task::JoinHandle};
+use tower::ServiceExt;
 
 /// What a control plane serves: the full bundle, and perhaps a delta for those who ask after one.
 #[derive(Clone, Default)]
@@ -120,4 +124,60 @@ async fn a_file_put_in_place_by_others_does_as_well() {
     std::fs::write(&path, control.publish()).unwrap();
     wall.catch_up(&source).await.unwrap();
     assert!(wall.verify(AccessToken::new(&control.token("acme", "u:ada"))).is_ok());
+}
+
+/// An external issuer whose keys are at an address: fetched, and learnt again when they change.
+#[tokio::test]
+async fn r09_an_issuers_new_key_is_learnt_by_the_request_that_needs_it() {
+    let keys = [SigningKey::generate(Algorithm::EdDsa), SigningKey::generate(Algorithm::EdDsa)];
+    let [first, second] = keys.map(|key| key.unwrap());
+    let jwks = |key: &SigningKey| json!({ "keys": [key.public_jwk()] }).to_string();
+    let published = Arc::new(Mutex::new(jwks(&first)));
+    let served = Arc::clone(&published);
+    let jwks_route = get(async move || served.lock().unwrap().clone());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/jwks", listener.local_addr().unwrap());
+    let app = Router::new().route("/jwks", jwks_route);
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+
+    let mut control = control();
+    let external = json!({
+        "issuer": "https://idp.acme.test", "profile": "partywall",
+        "jwks": { "url": url }, "tenants": ["acme"],
+    });
+    control.contents.issuers.push(serde_json::from_value(external).unwrap());
+    let wall = control.wall();
+    let keeping = wall.clone();
+    tokio::spawn(async move { keeping.keep_keys().await });
+
+    let token = |key: &SigningKey, tenant: &str| {
+        let mut claims = control.claims(tenant, "u:ada");
+        claims["iss"] = "https://idp.acme.test".into();
+        key.sign_jws("at+jwt", &claims).unwrap()
+    };
+    let verify = |token: &str| wall.verify(AccessToken::new(token)).map_err(|r| r.code());
+    until("the first fetch", || verify(&token(&first, "acme")).is_ok()).await;
+    assert_eq!(verify(&token(&second, "acme")).unwrap_err(), "key_unknown");
+
+    let app = Router::new().route("/", get(async || "in")).layer(wall.layer());
+    let ask = async |token: String| {
+        let request = Request::get("/").header("authorization", format!("Bearer {token}"));
+        let request = request.body(Body::empty()).unwrap();
+        app.clone().oneshot(request).await.unwrap().status()
+    };
+    assert_eq!(ask(token(&second, "acme")).await, StatusCode::UNAUTHORIZED, "not published yet");
+    // Another `kid` than the one just looked for in vain, which is remembered as unknown.
+    let third = SigningKey::generate(Algorithm::EdDsa).unwrap();
+    *published.lock().unwrap() = jwks(&third);
+    assert_eq!(ask(token(&third, "acme")).await, StatusCode::OK, "learnt by this very request");
+    assert_eq!(
+        ask(token(&first, "acme")).await,
+        StatusCode::UNAUTHORIZED,
+        "withdrawn, and forgotten"
+    );
+    assert_eq!(
+        ask(token(&third, "globex")).await,
+        StatusCode::UNAUTHORIZED,
+        "f09: acme's issuer speaks for acme"
+    );
 }

@@ -224,6 +224,17 @@ fn m06_beyond_its_bound_a_stale_bundle_serves_nobody() {
 }
 
 #[test]
+fn m12_a_silo_refuses_every_other_tenants_valid_token() {
+    let control = control();
+    let silo = control.builder().pinned_to("acme".parse().unwrap()).build().unwrap();
+    silo.accept(control.sign(1, None)).unwrap();
+    let (acme, globex) = (control.token("acme", "u:ada"), control.token("globex", "u:eve"));
+    assert_eq!(code(&silo, &globex), "pinned_elsewhere");
+    assert_eq!(code(&silo, &acme), "accepted", "the control");
+    assert_eq!(code(&control.wall(), &globex), "accepted", "and elsewhere it is good");
+}
+
+#[test]
 fn a_request_sees_one_bundle_from_start_to_end() {
     let mut control = control();
     let wall = control.wall();
