@@ -179,8 +179,8 @@ impl System {
             .build()?;
         let source = HttpBundleSource::new(format!("{provider}/bundle"))?;
         wall.catch_up(&source).await?;
-        let following = wall.clone();
-        system.tasks.spawn(async move { following.follow(&source).await });
+        let upkeep = wall.clone();
+        system.tasks.spawn(async move { upkeep.run(&source).await });
         system.serve_invoices(&wall, store.clone(), clock, app_listener)?;
 
         let mut callers = Vec::new();
