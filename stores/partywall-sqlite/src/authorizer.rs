@@ -110,7 +110,7 @@ fn is_trigger_of(table: &str, name: &str) -> bool {
 /// What was asked for, in words for the operator's log.
 fn describe(asked: &AuthContext<'_>) -> String {
     let mut what = match asked.action {
-        AuthAction::Read { table_name, column_name } if column_name.is_empty() => {
+        AuthAction::Read { table_name, column_name: "" } => {
             format!("read {table_name}")
         }
         AuthAction::Read { table_name, column_name } => format!("read {table_name}.{column_name}"),

@@ -215,7 +215,8 @@ impl Shared {
     }
 
     /// A connection serves one tenant all its life: temporary objects, `last_insert_rowid()`, and
-    /// whatever else SQLite keeps per connection never reach another.
+    /// whatever else SQLite keeps per connection never reach another. Kept ones are worth it: open,
+    /// one read and drop take 0.1 ms, and 1.1 ms with a connection of its own (debug build).
     fn idle_for(&self, place: &Place) -> Option<Walled> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let at = idle.iter().rposition(|walled| walled.place == *place)?;

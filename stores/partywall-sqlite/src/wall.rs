@@ -22,7 +22,7 @@ pub(crate) fn raise(
     schema: &Arc<Schema>,
     tenant: &TenantId,
 ) -> rusqlite::Result<Arc<Watch>> {
-    raise_with(db, schema, tenant, |table| views_and_triggers(table))
+    raise_with(db, schema, tenant, views_and_triggers)
 }
 
 /// The same with the tenant's side given, so that tests can give a broken one.
@@ -107,15 +107,11 @@ fn limit(db: &Connection) -> rusqlite::Result<()> {
 
 /// The closures hold the tenant: no SQL can reach or replace them.
 fn register_functions(db: &Connection, watch: &Arc<Watch>) -> rusqlite::Result<()> {
-    // Not DETERMINISTIC, on purpose: SQLite would put the constant in the column's place, and
-    // the witness would be shown the tenant's id instead of the row's.
-    let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_INNOCUOUS;
-
     let tenant = watch.tenant().as_str().to_owned();
-    db.create_scalar_function(TENANT, 0, flags, move |_| Ok(tenant.clone()))?;
+    db.create_scalar_function(TENANT, 0, FLAGS, move |_| Ok(tenant.clone()))?;
 
     let witness = Arc::clone(watch);
-    db.create_scalar_function(WITNESS, 2, flags, move |call| {
+    db.create_scalar_function(WITNESS, 2, FLAGS, move |call| {
         match witness.witness(call.get_raw(0), call.get_raw(1)) {
             true => Ok(true),
             false => Err(rusqlite::Error::UserFunctionError("a row of another tenant".into())),
@@ -123,7 +119,7 @@ fn register_functions(db: &Connection, watch: &Arc<Watch>) -> rusqlite::Result<(
     })?;
 
     let counter = Arc::clone(watch);
-    db.create_scalar_function(CHANGED, 1, flags, move |call| {
+    db.create_scalar_function(CHANGED, 1, FLAGS, move |call| {
         counter.count(call.get::<i64>(0)?.unsigned_abs());
         Ok(true)
     })
@@ -223,6 +219,10 @@ fn list(items: impl Iterator<Item = String>) -> String {
     items.collect::<Vec<_>>().join(", ")
 }
 
+/// How our functions are registered. Not DETERMINISTIC, on purpose: SQLite would put the constant
+/// in the column's place, and show the witness the tenant's id once instead of every row's.
+const FLAGS: FunctionFlags = FunctionFlags::SQLITE_UTF8.union(FunctionFlags::SQLITE_INNOCUOUS);
+
 /// How many steps of its virtual machine SQLite takes between two looks at the clock: a fraction
 /// of a millisecond.
 const OPS_BETWEEN_LOOKS: i32 = 10_000;
@@ -293,6 +293,9 @@ mod tests {
         "UPDATE partywall_t_invoices SET secret = '' RETURNING secret",
         "DELETE FROM partywall_t_invoices RETURNING secret",
         "INSERT INTO partywall_t_invoices VALUES ('globex', '9', 'forged') RETURNING secret",
+        "UPDATE partywall_t_invoices SET secret = ''",
+        "DELETE FROM partywall_t_invoices",
+        "INSERT INTO partywall_t_invoices VALUES ('globex', '9', 'forged')",
         "EXPLAIN SELECT secret FROM partywall_t_invoices",
     ];
 
@@ -393,7 +396,6 @@ mod tests {
 
     #[test]
     fn m21_the_witness_sees_every_row_that_comes_out() {
-        // Were `partywall_tenant` deterministic, SQLite would show the witness a constant, once.
         let schema = schema();
         let db = open(&schema);
         let watch = raise(&db, &schema, &ACME.parse().unwrap()).unwrap();
@@ -402,8 +404,7 @@ mod tests {
         }
         let seen = Arc::new(std::sync::atomic::AtomicU64::new(0));
         let count = Arc::clone(&seen);
-        let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_INNOCUOUS;
-        db.create_scalar_function(WITNESS, 2, flags, move |call| {
+        db.create_scalar_function(WITNESS, 2, FLAGS, move |call| {
             count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             Ok(watch.witness(call.get_raw(0), call.get_raw(1)))
         })

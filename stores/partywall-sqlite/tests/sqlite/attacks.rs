@@ -185,6 +185,20 @@ const ATTACKS: &[Attack] = &[
     attack("readfile", "SELECT readfile('/etc/passwd')", Fails("no such function")),
     attack("writefile", "SELECT writefile('{new}', 'x')", Fails("no such function")),
     attack("sqlite_source_id", "SELECT sqlite_source_id()", Runs),
+    attack("in a SET", "UPDATE invoices SET note = sqlite_source_id()", Runs),
+    attack(
+        "in the WHERE of an UPDATE",
+        "UPDATE invoices SET note = 'n' WHERE sqlite_source_id() > ''",
+        Runs,
+    ),
+    attack("in the WHERE of a DELETE", "DELETE FROM invoices WHERE sqlite_source_id() > ''", Runs),
+    attack("in VALUES", "INSERT INTO invoices (id) VALUES (sqlite_source_id())", Runs),
+    attack("in ORDER BY", "SELECT id FROM invoices ORDER BY sqlite_source_id()", Runs),
+    attack(
+        "in a window",
+        "SELECT sum(cents) OVER (PARTITION BY sqlite_source_id()) FROM invoices",
+        Runs,
+    ),
     // Residue of other statements.
     attack("changes()", "SELECT changes()", Runs),
     attack("total_changes()", "SELECT total_changes()", Runs),
@@ -213,6 +227,8 @@ fn disciplined(house: &House) -> Connection {
          CREATE TEMP TRIGGER u INSTEAD OF UPDATE ON invoices BEGIN
              UPDATE partywall_t_invoices SET tenant_id = NEW.tenant_id, id = NEW.id || 'x', customer = NULL
              WHERE tenant_id = OLD.tenant_id AND id = OLD.id; END;
+         CREATE TEMP TRIGGER d INSTEAD OF DELETE ON invoices BEGIN
+             DELETE FROM partywall_t_invoices WHERE tenant_id = OLD.tenant_id AND id = OLD.id; END;
          CREATE TEMP TRIGGER c INSTEAD OF INSERT ON customers BEGIN
              INSERT INTO partywall_t_customers VALUES ('acme', NEW.id, NEW.name); END;",
     )

@@ -201,9 +201,9 @@ async fn m13_with_the_lock_taken_at_once_nobody_starts_again() {
     assert_eq!(cents, 20);
 }
 
-/// Two tenants at once, over few connections: each ends with what it wrote.
+/// Three tenants at once, over few connections: each ends with what it wrote.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn m13_tenants_side_by_side_keep_apart() {
+async fn t12_a_kept_connection_serves_its_own_tenant_only() {
     let house = House::with(|builder| builder.idle_connections(1).locking(Locking::OnOpen));
     let tenants = house.tenants(Pool, ["acme", "globex", "acme-2"]).await;
     let tasks: Vec<_> = (0..30)

@@ -1,4 +1,9 @@
 //! The embedded wall, attacked through its public door: a tenant with full SQL in its session.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests report by panicking, as tests do"
+)]
 
 mod attacks;
 mod durable;
