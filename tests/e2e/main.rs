@@ -2,3 +2,7 @@
 
 #[cfg(test)]
 mod house;
+#[cfg(test)]
+mod system;
+#[cfg(test)]
+mod up;
