@@ -30,7 +30,7 @@ pub(crate) struct Args {
     /// The file to check
     #[arg(long, value_name = "FILE", default_value = "partywall.toml")]
     config: PathBuf,
-    /// Do not look whether the secrets it refers to are there: for a file meant for another machine
+    /// Do not look for the secrets it refers to: they are on another machine
     #[arg(long)]
     without_secrets: bool,
     /// Answer in JSON: the findings, or the configuration as it was understood

@@ -87,8 +87,11 @@ impl Terminal {
 
     /// Logs to standard error, as `PARTYWALL_LOG` says or else at `level`.
     pub(crate) fn start_logging(&self, level: &str) {
-        let filter =
-            EnvFilter::try_from_env("PARTYWALL_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+        let wanted = std::env::var("PARTYWALL_LOG").unwrap_or_else(|_| level.to_owned());
+        let filter = EnvFilter::try_new(wanted).unwrap_or_else(|error| {
+            self.hint(format_args!("PARTYWALL_LOG: {error}; logging as `{level}`"));
+            EnvFilter::new(level)
+        });
         tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(io::stderr)

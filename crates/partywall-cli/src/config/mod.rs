@@ -220,3 +220,63 @@ fn lines(path: &Path, findings: &[Finding]) -> String {
         findings.iter().map(|finding| finding.in_file(path).to_string()).collect();
     lines.join("\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXAMPLE: &str = include_str!("../example.toml");
+
+    fn parse(text: &str) -> Result<Config, Vec<Finding>> {
+        Config::parse(text, Path::new(""), Secrets::NotLookedAt)
+    }
+
+    /// Whatever is wrong, there is a finding, and it is at a place that is there.
+    fn check_findings(text: &str) {
+        let Err(findings) = parse(text) else { return };
+        assert!(!findings.is_empty(), "refused without a finding: {text}");
+        for finding in findings {
+            let lines: Vec<&str> = text.split('\n').collect();
+            let line = lines.get(finding.line - 1).map_or(0, |line| line.chars().count());
+            assert!(finding.line <= lines.len() && finding.column <= line + 1, "{finding:?}");
+            assert!(!finding.what.is_empty() && !finding.fix.is_empty(), "{finding:?}");
+        }
+    }
+
+    #[test]
+    fn every_beginning_of_a_file_is_read_or_refused_in_its_place() {
+        for end in (0..EXAMPLE.len()).filter(|end| EXAMPLE.is_char_boundary(*end)).step_by(3) {
+            check_findings(&EXAMPLE[..end]);
+        }
+    }
+
+    #[test]
+    fn every_value_may_be_anything() {
+        let lines: Vec<&str> = EXAMPLE.lines().collect();
+        for at in 0..lines.len() {
+            let Some((key, _)) = lines[at].split_once(" = ") else { continue };
+            for value in
+                ["", "1", "-1", "1.5", "true", "\"\"", "\"é\"", "[]", "{}", "[{}]", "2026-01-01"]
+            {
+                let changed = format!("{key} = {value}");
+                let mut changed_lines = lines.clone();
+                changed_lines[at] = &changed;
+                check_findings(&changed_lines.join("\n"));
+            }
+            let mut without = lines.clone();
+            without.remove(at);
+            check_findings(&without.join("\n"));
+        }
+    }
+
+    #[test]
+    fn listeners_clash_where_both_cannot_listen() {
+        let clash = |a: &str, b: &str| super::clash(a.parse().unwrap(), b.parse().unwrap());
+        assert!(clash("127.0.0.1:80", "127.0.0.1:80"));
+        assert!(clash("0.0.0.0:80", "127.0.0.1:80"));
+        assert!(clash("127.0.0.1:80", "[::]:80"));
+        assert!(!clash("127.0.0.1:80", "127.0.0.1:81"));
+        assert!(!clash("127.0.0.1:80", "127.0.0.2:80"));
+        assert!(!clash("127.0.0.1:0", "127.0.0.1:0"));
+    }
+}

@@ -238,6 +238,25 @@ fn nothing_to_verify_is_no_success() {
     }
 }
 
+#[test]
+fn a_tenant_claim_makes_up_for_a_profile_without_one() {
+    let issuer = Issuer::new();
+    let folder = folder(&issuer);
+    let token = issuer.sign_as("JWT", &{
+        let mut claims = claims();
+        claims["org"] = claims["tid"].take();
+        claims.as_object_mut().unwrap().remove("tid");
+        claims["sub"] = claims["client_id"].clone();
+        claims
+    });
+    let args = [&at("1767225601")[..], &["--profile", "generic"]].concat();
+    let ran = folder.run_with(&args, token.clone());
+    assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""));
+    assert!(ran.err.contains("no tenant claim"), "{}", ran.err);
+    let ran = folder.run_with(&[&args[..], &["--tenant-claim", "org"]].concat(), token);
+    assert!(ran.out.starts_with("1: accepted: tenant acme-7f3k"), "{}", ran.out);
+}
+
 const CONFIG: &str = r#"
     [[issuers]]
     issuer = "https://login.example.com"
