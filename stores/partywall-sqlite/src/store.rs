@@ -289,3 +289,105 @@ async fn blocking<T: Send + 'static>(
     let done = tokio::task::spawn_blocking(work).await;
     done.unwrap_or_else(|_| Err(Error::Closed { tenant: tenant.clone() }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        schema::Table,
+        wall::{broken, raise_with},
+    };
+
+    /// A handle of acme's with what `tenants_side` makes for views, on a pool with globex in it.
+    async fn handle(
+        directory: &std::path::Path,
+        tenants_side: fn(&Table) -> String,
+    ) -> TenantTransaction {
+        let sql = "CREATE TABLE notes (tenant_id TEXT NOT NULL, id TEXT NOT NULL,
+                   PRIMARY KEY (tenant_id, id))";
+        let store = Sqlite::builder("main".parse().unwrap(), Schema::new(sql).unwrap())
+            .target("one".parse().unwrap(), directory)
+            .build();
+        let (acme, pool) = ("acme".parse().unwrap(), partywall::DeploymentModel::Pool);
+        let placement = Placement { model: pool, target: "one".parse().unwrap() };
+        store.provision(&acme, &placement).await.unwrap();
+        let shared = Arc::clone(&store.shared);
+        let place = shared.place(&acme, &placement).unwrap();
+        let db = place.open(&shared.schema, shared.busy_timeout).unwrap();
+        db.execute_batch(
+            "INSERT INTO partywall_t_notes VALUES ('acme', 'own'), ('globex', 'foreign')",
+        )
+        .unwrap();
+        let watch = raise_with(&db, &shared.schema, &acme, tenants_side).unwrap();
+        let statement_timeout = shared.statement_timeout;
+        let walled = Walled { db, watch, place, file: None, statement_timeout };
+        walled.begin(shared.locking, &shared.schema).unwrap();
+        TenantTransaction::new(walled, shared)
+    }
+
+    const NOTES: &str = "SELECT id FROM notes ORDER BY id DESC";
+
+    async fn notes(db: &mut TenantTransaction) -> Result<Vec<String>, Error> {
+        db.query(NOTES, (), |row| row.get(0)).await
+    }
+
+    #[tokio::test]
+    async fn m21_a_foreign_row_fails_the_whole_call_and_closes_the_handle() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut db = handle(directory.path(), broken::unfiltered).await;
+        // acme's own row comes first, and is not returned either.
+        let refused = notes(&mut db).await.unwrap_err();
+        let Error::ForeignRow { tenant, table, owner } = &refused else { panic!("{refused}") };
+        assert_eq!((tenant.as_str(), &**table, &**owner), ("acme", "notes", "globex"));
+        assert!(matches!(notes(&mut db).await, Err(Error::Closed { .. })));
+        assert!(matches!(db.commit().await, Err(Error::Closed { .. })));
+        // The control: without the witness, too, the foreign row comes out of this view.
+        let db = Connection::open(directory.path().join("pool.sqlite3")).unwrap();
+        let seen: i64 = db
+            .query_row("SELECT count(*) FROM partywall_t_notes WHERE id = 'foreign'", (), |r| {
+                r.get(0)
+            })
+            .unwrap();
+        assert_eq!(seen, 1);
+    }
+
+    #[tokio::test]
+    async fn m21_a_foreign_row_is_caught_where_no_row_comes_back() {
+        for sql in [
+            "SELECT count(*) FROM notes",
+            "SELECT max(id) FROM notes",
+            "DELETE FROM notes",
+            "UPDATE notes SET id = id || 'x'",
+            "INSERT INTO notes SELECT id || 'x' FROM notes",
+            "SELECT 1 WHERE EXISTS (SELECT 1 FROM notes WHERE id = 'foreign')",
+        ] {
+            let directory = tempfile::tempdir().unwrap();
+            let mut db = handle(directory.path(), broken::unfiltered).await;
+            let refused = db.query(sql, (), |_| Ok(())).await;
+            assert!(matches!(refused, Err(Error::ForeignRow { .. })), "{sql}: {refused:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn m21_a_view_without_a_witness_returns_nothing_and_closes_the_handle() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut db = handle(directory.path(), broken::unwitnessed).await;
+        for again in [false, true] {
+            let refused = notes(&mut db).await;
+            match again {
+                false => assert!(matches!(refused, Err(Error::Unwitnessed { .. })), "{refused:?}"),
+                true => assert!(matches!(refused, Err(Error::Closed { .. })), "{refused:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn m21_a_write_for_another_tenant_fails_and_closes_the_handle() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut db = handle(directory.path(), broken::misdirected).await;
+        assert_eq!(notes(&mut db).await.unwrap(), ["own"], "the control: reading works");
+        let refused = db.execute("INSERT INTO notes VALUES ('new')", ()).await;
+        assert!(matches!(refused, Err(Error::ForeignRow { .. })), "{refused:?}");
+        assert!(matches!(db.commit().await, Err(Error::Closed { .. })));
+    }
+}

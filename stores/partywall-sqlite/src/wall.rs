@@ -227,6 +227,33 @@ const FLAGS: FunctionFlags = FunctionFlags::SQLITE_UTF8.union(FunctionFlags::SQL
 /// of a millisecond.
 const OPS_BETWEEN_LOOKS: i32 = 10_000;
 
+/// Walls with a hole in them, to see that the next one behind holds.
+#[cfg(test)]
+pub(crate) mod broken {
+    use super::*;
+
+    /// Views that show all tenants' rows to the witness.
+    pub(crate) fn unfiltered(table: &Table) -> String {
+        replaced(table, &format!("\"tenant_id\" = {TENANT}() AND "), "")
+    }
+
+    /// Views whose rows no witness sees.
+    pub(crate) fn unwitnessed(table: &Table) -> String {
+        replaced(table, &format!(" AND {}", witness(&table.name, "")), "")
+    }
+
+    /// Triggers that insert rows for globex.
+    pub(crate) fn misdirected(table: &Table) -> String {
+        replaced(table, &format!("VALUES ({TENANT}()"), "VALUES ('globex'")
+    }
+
+    fn replaced(table: &Table, sound: &str, broken: &str) -> String {
+        let whole = views_and_triggers(table);
+        assert!(whole.contains(sound), "{whole}");
+        whole.replacen(sound, broken, 1)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
@@ -343,24 +370,14 @@ mod tests {
     fn m21_a_view_without_its_filter_is_caught_at_the_first_foreign_row() {
         let schema = schema();
         let db = open(&schema);
-        let unfiltered = |table: &Table| {
-            let honest = narrowed(
-                table,
-                &format!("\"tenant_id\" = {TENANT}() AND {}", witness(&table.name, "")),
-            );
-            let broken = narrowed(table, &witness(&table.name, ""));
-            let all = views_and_triggers(table).replace(&honest, &broken);
-            assert!(all.contains(&broken));
-            all
-        };
         let acme = ACME.parse().unwrap();
-        let watch = raise_with(&db, &schema, &acme, unfiltered).unwrap();
+        let watch = raise_with(&db, &schema, &acme, broken::unfiltered).unwrap();
         assert!(secrets(&db, "SELECT secret FROM invoices").is_err());
         assert_eq!(watch.last().foreign.take().unwrap().owner, "globex");
         // The control: without globex's row, acme's comes through the same view.
         let db = open(&schema);
         db.execute("DELETE FROM partywall_t_invoices WHERE tenant_id = 'globex'", ()).unwrap();
-        raise_with(&db, &schema, &acme, unfiltered).unwrap();
+        raise_with(&db, &schema, &acme, broken::unfiltered).unwrap();
         assert_eq!(secrets(&db, "SELECT secret FROM invoices").unwrap(), ["acme-secret"]);
     }
 
@@ -368,11 +385,7 @@ mod tests {
     fn m21_a_view_without_a_witness_is_seen_before_it_runs() {
         let schema = schema();
         let db = open(&schema);
-        let bare = |table: &Table| {
-            let looks = format!(" AND {}", witness(&table.name, ""));
-            views_and_triggers(table).replacen(&looks, "", 1)
-        };
-        let watch = raise_with(&db, &schema, &ACME.parse().unwrap(), bare).unwrap();
+        let watch = raise_with(&db, &schema, &ACME.parse().unwrap(), broken::unwitnessed).unwrap();
         drop(db.prepare("SELECT secret FROM invoices").unwrap());
         assert_eq!(watch.last().unwitnessed().unwrap(), "partywall_v_invoices");
     }
@@ -381,14 +394,7 @@ mod tests {
     fn m21_a_trigger_that_writes_for_another_tenant_is_stopped_by_the_guard() {
         let schema = schema();
         let db = open(&schema);
-        let misdirected = |table: &Table| {
-            views_and_triggers(table).replacen(
-                &format!("VALUES ({TENANT}()"),
-                "VALUES ('globex'",
-                1,
-            )
-        };
-        let watch = raise_with(&db, &schema, &ACME.parse().unwrap(), misdirected).unwrap();
+        let watch = raise_with(&db, &schema, &ACME.parse().unwrap(), broken::misdirected).unwrap();
         assert!(db.execute("INSERT INTO invoices (id) VALUES ('3')", ()).is_err());
         assert_eq!(watch.last().foreign.take().unwrap().owner, "globex");
         assert_eq!(db.execute("DELETE FROM invoices", ()).map(|_| watch.changed()), Ok(1));
