@@ -112,6 +112,22 @@ pub enum PostgresError {
         /// What the driver said.
         source: DriverError,
     },
+    /// A single flight failed; nothing of it was kept.
+    #[error("at {target}: {source}")]
+    Flight {
+        /// The target.
+        target: Target,
+        /// What the driver said.
+        source: DriverError,
+    },
+    /// No single flights leave from here.
+    #[error(
+        "{target} has no single flights: they need a pool target in direct mode with flight slots"
+    )]
+    NoFlights {
+        /// The target.
+        target: Target,
+    },
     /// The handle no longer holds the connection it was given: somebody swapped it.
     #[error(
         "the handle's connection at {target} was exchanged for another: use the handle as it is"

@@ -1,7 +1,9 @@
 //! PostgreSQL behind Partywall: pool with an unforgeable tenant context, bridge and silo.
 
+mod bulk;
 mod check;
 mod error;
+mod flight;
 #[cfg(feature = "local")]
 pub mod local;
 mod login;
@@ -15,8 +17,10 @@ mod ticket;
 mod transaction;
 mod wire;
 
+pub use bulk::BulkInsert;
 pub use check::{Finding, Severity, Unfit};
 pub use error::PostgresError;
+pub use flight::{Flight, SingleFlight};
 pub use login::{CredentialSource, DerivedLogins, Login, NoCredentials};
 pub use pack::{InitOptions, InvalidPackName, Roles, Table, migration, tenant_name};
 pub use session::{SCRUB, SessionSettings};

@@ -416,7 +416,8 @@ impl Socket {
         let socket = if fits {
             Self { dir: beside, ours_to_remove: false }
         } else {
-            let random = &random_hex()?[..12.min(64)];
+            let random = random_hex()?;
+            let random = random.get(..12).unwrap_or_default();
             Self {
                 dir: std::env::temp_dir().join(format!("partywall-{random}")),
                 ours_to_remove: true,

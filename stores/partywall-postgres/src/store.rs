@@ -8,6 +8,7 @@ use sqlx::{PgConnection, postgres::PgConnectOptions};
 use crate::{
     check::Unfit,
     error::PostgresError,
+    flight::FlightWire,
     login::{CredentialSource, Login, NoCredentials},
     pack::tenant_name,
     pool::{Limits, Logins, Pins, Place, Pool, PoolParts},
@@ -32,14 +33,28 @@ struct Inner {
 
 /// What is at a target.
 enum At {
-    Pool { sessions: Pool<PgConnection>, key: TicketKey, mode: Mode },
-    Bridge { sessions: Pool<PgConnection> },
-    Silo { sessions: Pool<PgConnection>, tenant: TenantId },
+    Pool {
+        sessions: Pool<PgConnection>,
+        /// `None` when the target has no slots for them.
+        flights: Option<Pool<FlightWire>>,
+        key: TicketKey,
+        mode: Mode,
+    },
+    Bridge {
+        sessions: Pool<PgConnection>,
+    },
+    Silo {
+        sessions: Pool<PgConnection>,
+        tenant: TenantId,
+    },
 }
 
+/// How tickets of a pool target are made.
 #[derive(Clone, Copy, Debug)]
-enum Mode {
+pub(crate) enum Mode {
+    /// For a window around now.
     Direct { slack: Duration },
+    /// For one transaction.
     Strict,
 }
 
@@ -67,6 +82,9 @@ impl Postgres {
     pub async fn close(&self) {
         for at in self.inner.targets.values() {
             at.sessions().close().await;
+            if let At::Pool { flights: Some(flights), .. } = at {
+                flights.close().await;
+            }
         }
     }
 
@@ -82,6 +100,19 @@ impl Postgres {
             At::Pool { sessions, key, .. } => Some((target, sessions, key)),
             At::Bridge { .. } | At::Silo { .. } => None,
         })
+    }
+
+    /// Where single flights for this scope leave from.
+    pub(crate) fn flights_at(
+        &self,
+        scope: TenantScope<'_>,
+    ) -> Result<(&Pool<FlightWire>, &TicketKey, Mode), PostgresError> {
+        match self.at(scope)? {
+            At::Pool { flights: Some(flights), key, mode, .. } => Ok((flights, key, *mode)),
+            At::Pool { .. } | At::Bridge { .. } | At::Silo { .. } => {
+                Err(PostgresError::NoFlights { target: scope.placement().target.clone() })
+            }
+        }
     }
 
     fn at(&self, scope: TenantScope<'_>) -> Result<&At, PostgresError> {
@@ -185,14 +216,16 @@ impl PostgresBuilder {
         if pool.slots.is_empty() {
             self.slotless = Some(target.clone());
         }
-        let PoolTarget { server, database, key, slots, control, through_pooler, mode, common } =
-            pool;
+        let mode = pool.mode;
+        let flights = pool.flights(&target);
+        let PoolTarget { server, database, key, slots, control, through_pooler, common, .. } = pool;
         let settings =
             if through_pooler { Pins::ThroughPooler } else { Pins::Direct(common.settings) };
         let logins = Logins::Slots { logins: slots, control, database };
+        let target_name = target.clone();
         let parts =
-            PoolParts { target: target.clone(), server, logins, settings, limits: common.limits };
-        let at = At::Pool { sessions: Pool::new(parts), key, mode };
+            PoolParts { target: target_name, server, logins, settings, limits: common.limits };
+        let at = At::Pool { sessions: Pool::new(parts), flights, key, mode };
         self.add(target, at)
     }
 
@@ -316,6 +349,7 @@ pub struct PoolTarget {
     database: String,
     key: TicketKey,
     slots: Vec<Login>,
+    flight_slots: Vec<Login>,
     control: Option<Login>,
     through_pooler: bool,
     mode: Mode,
@@ -332,6 +366,7 @@ impl PoolTarget {
             database: database.into(),
             key,
             slots: Vec::new(),
+            flight_slots: Vec::new(),
             control: None,
             through_pooler: false,
             mode: Mode::Direct { slack: DEFAULT_SLACK },
@@ -345,6 +380,31 @@ impl PoolTarget {
     pub fn slots(mut self, slots: impl IntoIterator<Item = Login>) -> Self {
         self.slots.extend(slots);
         self
+    }
+
+    /// The logins of slots for [single flights](crate::SingleFlight), apart from the others.
+    #[must_use]
+    pub fn flight_slots(mut self, slots: impl IntoIterator<Item = Login>) -> Self {
+        self.flight_slots.extend(slots);
+        self
+    }
+
+    fn flights(&self, target: &Target) -> Option<Pool<FlightWire>> {
+        if self.flight_slots.is_empty() || self.through_pooler {
+            return None;
+        }
+        let logins = Logins::Slots {
+            logins: self.flight_slots.clone(),
+            control: self.control.clone(),
+            database: self.database.clone(),
+        };
+        Some(Pool::new(PoolParts {
+            target: target.clone(),
+            server: self.server.clone(),
+            logins,
+            settings: Pins::Direct(self.common.settings.clone()),
+            limits: self.common.limits.clone(),
+        }))
     }
 
     /// A login that may alter the slots (CREATEROLE; from PostgreSQL 16 on with ADMIN on them).

@@ -2,6 +2,7 @@
 
 use std::{
     fmt::Write as _,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -11,10 +12,12 @@ use zeroize::Zeroizing;
 
 /// A key that tickets are made with: 32 to 64 secret bytes, the same in the database and here.
 ///
-/// Whoever holds it can act as every tenant of the database. It is wiped from memory when
-/// dropped, and has no `Debug`.
+/// Whoever holds it can act as every tenant of the database. There is one copy, which is wiped
+/// from memory with the last clone; it has no `Debug`.
 #[derive(Clone)]
-pub struct TicketKey {
+pub struct TicketKey(Arc<KeyMaterial>);
+
+struct KeyMaterial {
     bytes: Zeroizing<Vec<u8>>,
     mac: hmac::Key,
 }
@@ -30,12 +33,12 @@ impl TicketKey {
             return Err(TicketKeyLength { found: bytes.len() });
         }
         let mac = hmac::Key::new(hmac::HMAC_SHA256, bytes);
-        Ok(Self { bytes: Zeroizing::new(bytes.to_vec()), mac })
+        Ok(Self(Arc::new(KeyMaterial { bytes: Zeroizing::new(bytes.to_vec()), mac })))
     }
 
     /// The bytes, for [`crate::provision`] to hand to the database.
     pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes
+        &self.0.bytes
     }
 
     /// A ticket: good for `tenant`, on backend `pid`, in transactions that began in `window`.
@@ -50,7 +53,7 @@ impl TicketKey {
         body.extend_from_slice(tenant);
         let signed = body.len();
         body.extend_from_slice(&pid.to_be_bytes());
-        let mac = hmac::sign(&self.mac, &body);
+        let mac = hmac::sign(&self.0.mac, &body);
         body.truncate(signed);
 
         let mut hex = String::with_capacity(2 * (mac.as_ref().len() + body.len()));

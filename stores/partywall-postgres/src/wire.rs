@@ -111,6 +111,9 @@ pub enum DriverError {
     /// tokio-postgres, on the single-flight path.
     #[error("{}", flight_message(.0))]
     Flight(#[from] tokio_postgres::Error),
+    /// The single-flight driver has no TLS, and the target asks for it.
+    #[error("the target asks for TLS, which single flights do not have: use transactions there")]
+    FlightWithoutTls,
     /// The answers did not match the questions; the connection was closed.
     #[error("the connection was out of step with the server and was closed: try again")]
     OutOfStep,
@@ -128,7 +131,7 @@ impl DriverError {
         match self {
             Self::Sqlx(error) => Some(error.as_database_error()?.code()?.into_owned()),
             Self::Flight(error) => Some(error.code()?.code().to_owned()),
-            Self::OutOfStep | Self::TimedOut { .. } => None,
+            Self::FlightWithoutTls | Self::OutOfStep | Self::TimedOut { .. } => None,
         }
     }
 }
