@@ -4,5 +4,6 @@
 mod adapter;
 mod carry;
 mod http;
+mod observed;
 mod source;
 mod wall;

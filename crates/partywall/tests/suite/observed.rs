@@ -1,0 +1,149 @@
+//! What operators see: the log and the metrics.
+
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use axum::{Router, body::Body, http::Request, routing::get};
+use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
+use partywall::{
+    DeploymentModel, TenantContext,
+    axum::Hint,
+    testing::{ControlPlane, placed, tenant},
+};
+use tower::ServiceExt;
+
+fn control() -> ControlPlane {
+    let pooled = placed("main", DeploymentModel::Pool, "eu-1");
+    ControlPlane::new(vec![tenant("acme", pooled.clone()), tenant("globex", pooled)])
+}
+
+/// Counts counters, by name and labels.
+#[derive(Default)]
+struct Counts(Mutex<BTreeMap<String, Arc<AtomicU64>>>);
+
+impl Counts {
+    fn of(&self, name: &str) -> u64 {
+        self.0.lock().unwrap().get(name).map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+}
+
+impl Recorder for Counts {
+    fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+    fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+    fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+        let labels = key.labels().map(|label| format!(" {}={}", label.key(), label.value()));
+        let name = format!("{}{}", key.name(), labels.collect::<String>());
+        Counter::from_arc(Arc::clone(self.0.lock().unwrap().entry(name).or_default()))
+    }
+
+    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
+        Gauge::noop()
+    }
+
+    fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
+        Histogram::noop()
+    }
+}
+
+#[test]
+fn r16_a_refused_bundle_raises_a_metric() {
+    let (control, counts) = (control(), Counts::default());
+    let wall = control.wall();
+    metrics::with_local_recorder(&counts, || {
+        let mut damaged = control.sign(2, None);
+        let inside = damaged.len() - 200;
+        damaged[inside] ^= 1;
+        assert!(wall.accept(damaged).is_err());
+        assert!(wall.accept(control.sign(1, None)).is_err());
+        assert!(wall.accept(control.sign(2, None)).is_ok(), "the control raises none");
+    });
+    assert_eq!(counts.of("partywall_bundle_refused_total reason=checksum"), 1);
+    assert_eq!(counts.of("partywall_bundle_refused_total reason=not_newer"), 1);
+    assert_eq!(counts.0.lock().unwrap().len(), 2);
+}
+
+/// A log one can read back.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(line)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Lines {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+#[tokio::test]
+async fn l01_every_refused_crossing_is_logged_and_l02_no_token_is() {
+    let (control, lines) = (control(), Lines::default());
+    let writer = lines.clone();
+    let subscriber =
+        tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+
+    let layer = control.wall().layer().hint(Hint::Header("x-tenant".parse().unwrap()));
+    let app = Router::new()
+        .route("/", get(async |tenant: TenantContext| tenant.tenant().to_string()))
+        .layer(layer);
+    let (token, stranger) = (control.token("acme", "u:ada"), control.token("initech", "u:eve"));
+    let ask = async |token: &str, hint: &str| {
+        let request = Request::get("/").header("authorization", format!("Bearer {token}"));
+        let request = request.header("x-tenant", hint).body(Body::empty()).unwrap();
+        app.clone().oneshot(request).await.unwrap().status().as_u16()
+    };
+    assert_eq!(ask(&token, "acme").await, 200);
+    assert_eq!(lines.text(), "", "what is in order is not worth a line");
+    assert_eq!(ask(&token, "globex").await, 403);
+    assert_eq!(ask(&stranger, "initech").await, 401);
+
+    let text = lines.text();
+    let (crossing, unknown) = text.trim_end().split_once('\n').unwrap();
+    for part in ["tenant.id=acme", "principal=user u:ada", r#"reason="tenant_hint""#] {
+        assert!(crossing.contains(part), "{part} is not in {crossing}");
+    }
+    assert!(unknown.contains(r#"reason="tenant_unknown""#) && unknown.contains("initech"));
+    // L-02: not the token, nor the part of it that could be used.
+    for token in [token, stranger] {
+        let signature = token.rsplit('.').next().unwrap();
+        assert!(!text.contains(signature), "a token's signature is in the log");
+    }
+}
+
+/// L-03: what a caller sends cannot start a line of its own in the log.
+#[tokio::test]
+async fn l03_a_caller_cannot_write_lines_into_the_log() {
+    let (control, lines) = (control(), Lines::default());
+    let writer = lines.clone();
+    let subscriber =
+        tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _logging = tracing::subscriber::set_default(subscriber);
+    let app = Router::new().route("/{*any}", get(async || "")).layer(control.wall().layer());
+    let path = "/%0A2026-01-01%20INFO%20all%20is%20well%1b[31m";
+    let mut claims = control.claims("acme", "u:ada");
+    claims["iss"] = "https://evil.test\n2026-01-01 INFO all is well\u{1b}[31m".into();
+    let request = Request::get(path)
+        .header("authorization", format!("Bearer {}", control.sign_token(&claims)))
+        .body(Body::empty())
+        .unwrap();
+    assert_eq!(app.oneshot(request).await.unwrap().status().as_u16(), 401);
+    let text = lines.text();
+    assert_eq!(text.trim_end().lines().count(), 1, "{text}");
+    assert!(!text.contains('\u{1b}'), "{text:?}");
+}
