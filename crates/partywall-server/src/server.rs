@@ -73,11 +73,13 @@ async fn do_chores(control: ControlPlane) {
             tracing::error!(error, "changes of other servers cannot be read");
         }
         if since_upkeep == 0 {
-            for done in [control.rotate_keys().await, control.keep_bundle_fresh().await] {
-                if let Err(error) = done {
-                    let error = &error as &dyn std::error::Error;
-                    tracing::error!(error, "keys or bundles cannot be kept fresh");
-                }
+            if let Err(error) = control.rotate_keys().await {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "the signing keys cannot be turned");
+            }
+            if let Err(error) = control.keep_bundle_fresh().await {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "the bundle cannot be made anew");
             }
         }
         since_upkeep = (since_upkeep + 1) % UPKEEP_EVERY;

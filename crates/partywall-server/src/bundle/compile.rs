@@ -1,7 +1,10 @@
 //! From one snapshot of the database to signed bytes.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
 use partywall::{
-    bundle::{BundleContents, BundleHeader, Generation, UnsignedBundle},
+    bundle::{BundleContents, BundleHeader, EncodeError, Generation, UnsignedBundle},
     token::{IssuerConfig, KeySource, Profile},
 };
 use sea_orm::DatabaseTransaction;
@@ -17,18 +20,11 @@ use crate::{
     },
 };
 
-pub(super) async fn full(inner: &Inner) -> Result<PublishedBundle, CompileError> {
-    compile(inner, None).await
-}
-
-pub(super) async fn delta(
-    inner: &Inner,
-    base: Generation,
+/// The full bundle, or the delta from `base`, of the latest generation.
+pub(super) async fn compile(
+    inner: &Arc<Inner>,
+    base: Option<Generation>,
 ) -> Result<PublishedBundle, CompileError> {
-    compile(inner, Some(base)).await
-}
-
-async fn compile(inner: &Inner, base: Option<Generation>) -> Result<PublishedBundle, CompileError> {
     let snapshot = inner.db.snapshot().await?;
     let (generation, changed_at) = directory::current(&snapshot).await?;
     if let Some(base) = base.filter(|base| *base == Generation(0) || *base >= generation) {
@@ -44,10 +40,15 @@ async fn compile(inner: &Inner, base: Option<Generation>) -> Result<PublishedBun
     // The time of the change, not of the compilation: the bytes follow from the database alone.
     let expires = changed_at + inner.config.bundle.lifetime;
     let header = BundleHeader { generation, base, created: changed_at, expires };
-    let signer = &inner.bundle_signer;
-    let unsigned = UnsignedBundle::encode(&header, &contents, signer.public())?;
-    let bytes = signer.sign(unsigned).into();
-    tracing::debug!(%generation, tenants = contents.tenants.len(), "a bundle was compiled");
+    // A million tenants take a second of computing, which is no task for a runtime's worker.
+    let inner = Arc::clone(inner);
+    let encoding = tokio::task::spawn_blocking(move || -> Result<Bytes, EncodeError> {
+        let signer = &inner.bundle_signer;
+        let unsigned = UnsignedBundle::encode(&header, &contents, signer.public())?;
+        tracing::debug!(%generation, tenants = contents.tenants.len(), "a bundle was compiled");
+        Ok(signer.sign(unsigned).into())
+    });
+    let bytes = encoding.await.map_err(CompileError::Interrupted)??;
     Ok(PublishedBundle { generation, bytes })
 }
 

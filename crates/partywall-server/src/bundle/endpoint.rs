@@ -65,11 +65,11 @@ async fn bundle(
         Ok(bundle) => Ok(answer(&bundle, bundle.etag())),
         Err(error) => match control.inner.publisher.last_good() {
             // A database that is down is no reason for a starting enforcement point to be.
-            Some(bundle) => {
+            Some(bundle) if after.is_none_or(|after| bundle.generation > after) => {
                 tracing::error!(%error, generation = %bundle.generation, "no newer bundle: serving the last good one");
                 Ok(answer(&bundle, bundle.etag()))
             }
-            None => Err(BundleRequestError::Compile(error)),
+            _ => Err(BundleRequestError::Compile(error)),
         },
     }
 }

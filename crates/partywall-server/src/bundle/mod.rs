@@ -15,7 +15,10 @@ use bytes::Bytes;
 use partywall::bundle::{BundleKey, EncodeError, Generation};
 
 use crate::{
-    control::ControlPlane, keys::RingError, secret::sync_directory_of, storage::StorageError,
+    control::{ControlPlane, by_itself},
+    keys::RingError,
+    secret::sync_directory_of,
+    storage::{StorageError, directory},
 };
 pub(crate) use endpoint::routes;
 
@@ -38,7 +41,7 @@ impl ControlPlane {
         if let Some(bundle) = publisher.full_of(self.generation()) {
             return Ok(bundle);
         }
-        let bundle = compile::full(&self.inner).await?;
+        let bundle = compile::compile(&self.inner, None).await?;
         publisher.keep(|shelf| shelf.full = Some(bundle.clone()));
         Ok(bundle)
     }
@@ -57,7 +60,7 @@ impl ControlPlane {
         if let Some(delta) = publisher.delta_of(base, self.generation()) {
             return Ok(delta);
         }
-        let delta = compile::delta(&self.inner, base).await?;
+        let delta = compile::compile(&self.inner, Some(base)).await?;
         publisher.keep(|shelf| {
             shelf.deltas.retain(|_, kept| kept.generation == delta.generation);
             if shelf.deltas.len() >= MAX_DELTAS {
@@ -66,6 +69,22 @@ impl ControlPlane {
             shelf.deltas.insert(base, delta.clone());
         });
         Ok(delta)
+    }
+
+    /// Raises the generation when the last one is so old that its bundles would run out.
+    /// [`Server::serve`](crate::Server::serve) does so by itself.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn keep_bundle_fresh(&self) -> Result<(), StorageError> {
+        let now = self.now();
+        let (_, changed_at) = directory::current(self.inner.db.reader()).await?;
+        if now.since(changed_at) >= self.inner.config.bundle.refresh_after {
+            let change = self.inner.db.change(now).await?;
+            self.commit(change, by_itself("bundle.refresh", serde_json::json!({}))).await?;
+        }
+        Ok(())
     }
 
     /// The public key that enforcement points pin.
@@ -166,6 +185,9 @@ pub enum CompileError {
     /// What the database holds cannot be laid out.
     #[error(transparent)]
     Encode(#[from] EncodeError),
+    /// The process is shutting down.
+    #[error("the compilation was interrupted")]
+    Interrupted(#[source] tokio::task::JoinError),
     /// A delta cannot start where there is nothing yet, or from the future.
     #[error("there is no delta from generation {base}: the latest is {latest}")]
     NoSuchDelta {

@@ -32,8 +32,9 @@ pub use tenant::{
 };
 
 mod machine;
-mod maintenance;
+mod opening;
 mod revocation;
+mod signing_keys;
 mod tenant;
 
 /// The control plane's Rust interface. Cheap to clone; all clones are one.
@@ -67,12 +68,12 @@ impl ControlPlane {
     /// the one its private keys are sealed with.
     pub async fn open(config: ServerConfig, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         config.check()?;
-        let config = maintenance::with_issuers_inlined(config)?;
+        let config = opening::with_issuers_inlined(config)?;
         let db = Database::open(&config.database).await?;
         let now = clock.now();
-        maintenance::prepare_keys(&db, &config, now).await?;
-        let bundle_signer = maintenance::bundle_signer(&db, &config, now).await?;
-        maintenance::note_issuers(&db, &config, now).await?;
+        opening::prepare_keys(&db, &config, now).await?;
+        let bundle_signer = opening::bundle_signer(&db, &config, now).await?;
+        opening::note_issuers(&db, &config, now).await?;
         let control = Self {
             inner: Arc::new(Inner {
                 config,
@@ -193,6 +194,13 @@ impl Actor {
     }
 }
 
+pub(crate) static THE_SERVER: Actor = Actor::System("server");
+
+/// An event nobody asked for.
+pub(crate) fn by_itself(action: &'static str, detail: serde_json::Value) -> AuditEvent<'static> {
+    AuditEvent { actor: &THE_SERVER, tenant: None, action, detail }
+}
+
 /// One line of the audit trail.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct AuditRecord {
@@ -296,6 +304,12 @@ pub enum ControlError {
     SlugLikeId {
         /// The slug.
         slug: partywall::Slug,
+    },
+    /// No signing key in use has that id.
+    #[error("there is no signing key {kid} in use: the key set at /jwks lists those there are")]
+    UnknownSigningKey {
+        /// The key asked for.
+        kid: String,
     },
     /// Only a tenant that is pending erasure is erased.
     #[error("tenant {tenant} is not pending erasure: set that status first")]

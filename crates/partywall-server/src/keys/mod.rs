@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use bundle_key::BundleSigner;
 pub use ring::RingError;
-pub(crate) use ring::{KeyRing, Step, TokenKeys, key_set, load, next_step, take};
+pub(crate) use ring::{KeyRing, Step, TokenKeys, key_set, load, next_step, take, withdraw};
 pub use seal::{SealError, SealingKey};
 
 mod bundle_key;
@@ -237,6 +237,12 @@ pub enum KeyError {
     /// Something asked a key to sign that no longer can.
     #[error("signing key {kid} has no private half of its own")]
     NoPrivateHalf {
+        /// The key.
+        kid: String,
+    },
+    /// No key in use has that id.
+    #[error("there is no signing key {kid} in use")]
+    UnknownKey {
         /// The key.
         kid: String,
     },

@@ -123,24 +123,17 @@ pub(crate) fn next_step(
     in_state(KeyState::Retired).find(unneeded).map(|key| Step::Remove { kid: key.kid.clone() })
 }
 
-/// Takes a step that is due, in the caller's transaction.
+/// Takes a step that is due, in the caller's transaction, and says which key it was.
 pub(crate) async fn take(
     db: &impl ConnectionTrait,
     step: &Step,
     policy: &KeyPolicy,
     sealing: &SealingKey,
     now: Timestamp,
-) -> Result<(), RingError> {
+) -> Result<String, RingError> {
     let keys = signing_keys::all(db, KeyPurpose::Token).await?;
-    let named = |kid: &str| {
-        let key = keys.iter().find(|key| key.kid == kid).cloned();
-        key.ok_or_else(|| KeyError::NoPrivateHalf { kid: kid.to_owned() })
-    };
     match step {
-        Step::Publish => {
-            let key = StoredKey::generate(KeyPurpose::Token, policy.algorithm, sealing, now)?;
-            signing_keys::insert(db, &key).await?;
-        }
+        Step::Publish => publish(db, policy, sealing, now).await.map(|key| key.kid),
         Step::Activate { kid } => {
             // The old one first: the table admits one active key at a time.
             for key in keys.iter().filter(|key| key.state == KeyState::Active) {
@@ -148,17 +141,60 @@ pub(crate) async fn take(
                 old.retire(now);
                 signing_keys::update(db, &old).await?;
             }
-            let mut next = named(kid)?;
+            let mut next = named(&keys, kid)?;
             next.activate(now);
             signing_keys::update(db, &next).await?;
+            Ok(next.kid)
         }
         Step::Remove { kid } => {
-            let mut key = named(kid)?;
+            let mut key = named(&keys, kid)?;
             key.remove(now);
             signing_keys::update(db, &key).await?;
+            Ok(key.kid)
         }
     }
+}
+
+/// Removes a key whatever its state, in the caller's transaction. When it was the one that signs,
+/// another signs from now on.
+pub(crate) async fn withdraw(
+    db: &impl ConnectionTrait,
+    kid: &str,
+    policy: &KeyPolicy,
+    sealing: &SealingKey,
+    now: Timestamp,
+) -> Result<(), RingError> {
+    let keys = signing_keys::all(db, KeyPurpose::Token).await?;
+    let mut withdrawn = named(&keys, kid)?;
+    let was_active = withdrawn.state == KeyState::Active;
+    withdrawn.remove(now);
+    signing_keys::update(db, &withdrawn).await?;
+    if was_active {
+        let published = keys.into_iter().find(|key| key.state == KeyState::Published);
+        let mut next = match published {
+            Some(next) => next,
+            None => publish(db, policy, sealing, now).await?,
+        };
+        next.activate(now);
+        signing_keys::update(db, &next).await?;
+    }
     Ok(())
+}
+
+async fn publish(
+    db: &impl ConnectionTrait,
+    policy: &KeyPolicy,
+    sealing: &SealingKey,
+    now: Timestamp,
+) -> Result<StoredKey, RingError> {
+    let key = StoredKey::generate(KeyPurpose::Token, policy.algorithm, sealing, now)?;
+    signing_keys::insert(db, &key).await?;
+    Ok(key)
+}
+
+fn named(keys: &[StoredKey], kid: &str) -> Result<StoredKey, KeyError> {
+    let key = keys.iter().find(|key| key.kid == kid).cloned();
+    key.ok_or_else(|| KeyError::UnknownKey { kid: kid.to_owned() })
 }
 
 /// Why the ring could not be read or turned.

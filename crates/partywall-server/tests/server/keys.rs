@@ -5,9 +5,9 @@ use std::{collections::VecDeque, time::Duration};
 use axum::http::StatusCode;
 use bytes::Bytes;
 use partywall::{Clock, Timestamp};
-use partywall_server::{ControlPlane, OpenError, SigningAlgorithm};
+use partywall_server::{ControlError, ControlPlane, OpenError, SigningAlgorithm};
 
-use crate::support::{Plane, START, config, oracle, refusal, sealing_key, sqlite};
+use crate::support::{Plane, START, TESTER, config, oracle, refusal, sealing_key, sqlite};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -75,7 +75,7 @@ async fn i11_a_verifier_that_never_saw_the_publication_would_have_failed() {
     let before = plane.get("/idp/jwks").await.body;
     let old_token = plane.token(&client).await;
 
-    plane.control.begin_key_rotation().await.unwrap();
+    plane.control.begin_key_rotation(&TESTER).await.unwrap();
     oracle(&before, &plane.token(&client).await).expect("published is not yet signing");
     plane.advance(Duration::from_secs(60 * 60));
     plane.control.rotate_keys().await.unwrap();
@@ -119,6 +119,30 @@ async fn p06_another_algorithm_takes_over_without_a_gap() {
     oracle(&jwks, &token).unwrap();
     oracle(&jwks, &old_token).unwrap();
     assert_eq!(refusal(&plane.wall().await, &token), None);
+}
+
+#[tokio::test]
+async fn p06_a_withdrawn_key_is_nobodys_from_the_next_bundle_on() {
+    let plane = Plane::new().await;
+    let client = plane.machine(plane.tenant("acme").await.id()).await;
+    let stolen = plane.token(&client).await;
+    let wall = plane.wall().await;
+    assert_eq!(refusal(&wall, &stolen), None);
+    let [kid] = &kids(&plane.get("/idp/jwks").await.body)[..] else { panic!("one key") };
+
+    let unknown = plane.control.withdraw_signing_key(&TESTER, "nope").await;
+    assert!(matches!(unknown, Err(ControlError::UnknownSigningKey { .. })));
+    plane.control.withdraw_signing_key(&TESTER, kid).await.unwrap();
+    wall.accept(plane.control.bundle().await.unwrap().bytes).unwrap();
+    assert_eq!(refusal(&wall, &stolen), Some("key_unknown"), "remembered or not");
+    let jwks = plane.get("/idp/jwks").await.body;
+    assert!(!kids(&jwks).contains(kid));
+    assert!(oracle(&jwks, &stolen).is_err());
+    let token = plane.token(&client).await;
+    oracle(&jwks, &token).unwrap();
+    assert_eq!(refusal(&wall, &token), None);
+    let again = plane.control.withdraw_signing_key(&TESTER, kid).await;
+    assert!(matches!(again, Err(ControlError::UnknownSigningKey { .. })));
 }
 
 #[tokio::test]

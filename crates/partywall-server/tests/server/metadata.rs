@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 
-use crate::support::{ISSUER, Plane};
+use crate::support::{ISSUER, Plane, TESTER};
 
 #[tokio::test]
 async fn o08_the_issuer_is_the_exact_prefix_of_everything_it_names() {
@@ -66,7 +66,7 @@ async fn i11_the_key_set_may_be_cached_and_says_when_it_changed() {
     assert!(same.body.is_empty());
     assert_eq!(plane.get_if_none_match("/idp/jwks", "\"other\"").await.status, StatusCode::OK);
 
-    plane.control.begin_key_rotation().await.unwrap();
+    plane.control.begin_key_rotation(&TESTER).await.unwrap();
     let changed = plane.get_if_none_match("/idp/jwks", etag).await;
     assert_eq!(changed.status, StatusCode::OK);
     assert_eq!(changed.json()["keys"].as_array().unwrap().len(), 2);

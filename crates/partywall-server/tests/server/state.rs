@@ -211,7 +211,7 @@ async fn a_second_server_agrees(plane: &Plane, database: DatabaseConfig) {
 
     // What one changes, keys included, the other knows once it looks.
     second.tenant("by-the-second").await;
-    second.control.begin_key_rotation().await.unwrap();
+    second.control.begin_key_rotation(&TESTER).await.unwrap();
     plane.control.refresh().await.unwrap();
     assert_eq!(second.control.generation(), plane.control.generation());
     let jwks = async |plane: &Plane| plane.get("/idp/jwks").await.body;
