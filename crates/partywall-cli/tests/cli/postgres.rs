@@ -1,6 +1,8 @@
 //! `partywall postgres init`.
 
-use std::fs;
+use std::{fs, process::Command};
+
+use partywall_postgres::local::{Cluster, ClusterOptions, find_binaries};
 
 use crate::harness::Folder;
 
@@ -60,4 +62,62 @@ fn init_refuses_names_that_are_none() {
         assert_eq!((ran.code, ran.out.as_str()), (Some(2), ""), "{args:?}");
         assert!(ran.err.contains(said), "{said:?} is not in {:?}", ran.err);
     }
+}
+
+/// A cluster with an ordinary table in it, spoken to as a person would: with `psql`.
+struct Database {
+    cluster: Cluster,
+    _dir: tempfile::TempDir,
+}
+
+impl Database {
+    /// None where no PostgreSQL is installed, which is fine on a desk and not in CI.
+    fn start() -> Option<Self> {
+        let Some(binaries) = find_binaries() else {
+            assert!(std::env::var_os("CI").is_none(), "no PostgreSQL on this machine");
+            eprintln!("SKIPPED: no PostgreSQL on this machine");
+            return None;
+        };
+        let dir = tempfile::TempDir::new().unwrap();
+        let options =
+            ClusterOptions::new(dir.path().join("cluster")).binaries(binaries).not_durable();
+        Some(Self { cluster: Cluster::start(&options).unwrap(), _dir: dir })
+    }
+
+    fn psql(&self, args: &[&str]) -> String {
+        let output = Command::new(self.cluster.binaries().program("psql"))
+            .args(["-XAtq", "-U", "postgres", "-d", "postgres", "-h"])
+            .arg(self.cluster.socket_dir())
+            .args(["-p", &self.cluster.port().to_string(), "-v", "ON_ERROR_STOP=1"])
+            .args(args)
+            .env("PGPASSWORD", self.cluster.superuser_password())
+            .env("PGOPTIONS", "-c client_min_messages=warning")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "psql {args:?}: {said}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+}
+
+#[test]
+fn t05_what_init_prints_walls_the_table() {
+    let Some(database) = Database::start() else { return };
+    const FORCED: &str = "SELECT relforcerowsecurity, (SELECT count(*) FROM pg_policies \
+        WHERE tablename = 'invoices') FROM pg_class WHERE relname = 'invoices'";
+    database.psql(&["-c", "CREATE TABLE invoices (tenant_id text, id int)"]);
+    assert_eq!(database.psql(&["-c", FORCED]), "f|0", "the control");
+
+    let folder = Folder::new();
+    let args = ["postgres", "init", "--table", "invoices", "--slots", "2", "--output", "wall.sql"];
+    assert_eq!(folder.run(&args).code, Some(0));
+    let file = folder.path("wall.sql");
+    // As the file itself says to, and once more, as it says one may.
+    for _ in 0..2 {
+        database.psql(&["--single-transaction", "-f", file.to_str().unwrap()]);
+    }
+    let walled = database.psql(&["-c", FORCED]);
+    assert!(walled.starts_with("t|") && !walled.ends_with("|0"), "{walled}");
+    let slots = "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'partywall_slot_%'";
+    assert_eq!(database.psql(&["-c", slots]), "2");
 }

@@ -1,27 +1,12 @@
-//! `[stores.<store>]`: where data can live, as named targets.
+//! PostgreSQL targets: a server, as one model uses it.
 
-use std::{collections::BTreeMap, net::IpAddr, path::PathBuf};
+use std::net::IpAddr;
 
-use partywall::{DeploymentModel, StoreName, Target, TenantId};
+use partywall::{DeploymentModel, TenantId};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
-use super::{Reading, SecretRef, document::Section};
-
-/// The stores, by name.
-#[derive(Debug, Default, Serialize)]
-#[serde(transparent)]
-pub(crate) struct Stores(pub(crate) BTreeMap<StoreName, Store>);
-
-/// One store: its driver and its targets.
-#[derive(Debug, Serialize)]
-#[serde(tag = "kind", content = "targets", rename_all = "snake_case")]
-pub(crate) enum Store {
-    /// PostgreSQL servers.
-    Postgres(BTreeMap<Target, PostgresTarget>),
-    /// Directories of SQLite files.
-    Sqlite(BTreeMap<Target, SqliteTarget>),
-}
+use super::super::{Reading, SecretRef, document::Section};
 
 /// One PostgreSQL server, as one model uses it.
 #[derive(Debug, Serialize)]
@@ -115,93 +100,8 @@ pub(crate) struct PostgresSilo {
     pub(crate) password: SecretRef,
 }
 
-/// A directory of SQLite files.
-#[derive(Debug, Serialize)]
-pub(crate) struct SqliteTarget {
-    /// The directory.
-    pub(crate) directory: PathBuf,
-    /// What it is used for.
-    pub(crate) models: Vec<DeploymentModel>,
-}
-
-const KIND: &str = r#"kind = "postgres""#;
-const TARGET: &str = "[stores.main.targets.shared]";
-const EVERY_MODEL: [DeploymentModel; 3] =
-    [DeploymentModel::Pool, DeploymentModel::Bridge, DeploymentModel::Silo];
-
-impl Stores {
-    pub(super) fn read(mut section: Section<'_, '_>, reading: &mut Reading<'_>) -> Self {
-        let mut stores = BTreeMap::new();
-        for (name, store) in section.named_sections("[stores.main]") {
-            let (store, targets) = Store::read(store, reading);
-            reading.targets.insert(name.get_ref().clone(), targets);
-            match (name.get_ref().parse::<StoreName>(), store) {
-                (Ok(name), Some(store)) => drop(stores.insert(name, store)),
-                (Ok(_), None) => {}
-                (Err(error), _) => {
-                    section.fault_at(&name.span(), name.get_ref(), error, "rename it");
-                }
-            }
-        }
-        Self(stores)
-    }
-}
-
-#[derive(Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Kind {
-    Postgres,
-    Sqlite,
-}
-
-/// The models of each target that was named, whether or not it could be read.
-type Models = BTreeMap<String, Vec<DeploymentModel>>;
-
-impl Store {
-    fn read(mut section: Section<'_, '_>, reading: &Reading<'_>) -> (Option<Self>, Models) {
-        let kind = section.required::<Kind>("kind", KIND).map(Spanned::into_inner);
-        let targets = section.section("targets", TARGET);
-        if targets.is_none() {
-            let fix = format!("add `[{}.shared]`", section.path_of("targets"));
-            section.fault("a store without targets", fix);
-        }
-        let mut models = Models::new();
-        let targets = targets.map(|mut targets| (targets.named_sections(TARGET), targets));
-        section.finish();
-        let Some((named, section)) = targets else { return (None, models) };
-        let mut postgres = BTreeMap::new();
-        let mut sqlite = BTreeMap::new();
-        for (name, target) in named {
-            let written = name.get_ref().clone();
-            let parsed = name.get_ref().parse::<Target>();
-            if let Err(error) = &parsed {
-                section.fault_at(&name.span(), &written, error, "rename it");
-            }
-            let can = match kind {
-                Some(Kind::Postgres) => PostgresTarget::read(target, reading).map(|read| {
-                    let can = vec![read.model()];
-                    parsed.ok().and_then(|name| postgres.insert(name, read));
-                    can
-                }),
-                Some(Kind::Sqlite) => SqliteTarget::read(target, reading).map(|read| {
-                    let can = read.models.clone();
-                    parsed.ok().and_then(|name| sqlite.insert(name, read));
-                    can
-                }),
-                None => None,
-            };
-            models.insert(written, can.unwrap_or_else(|| EVERY_MODEL.to_vec()));
-        }
-        let store = kind.map(|kind| match kind {
-            Kind::Postgres => Self::Postgres(postgres),
-            Kind::Sqlite => Self::Sqlite(sqlite),
-        });
-        (store, models)
-    }
-}
-
 impl PostgresTarget {
-    fn read(mut section: Section<'_, '_>, reading: &Reading<'_>) -> Option<Self> {
+    pub(super) fn read(mut section: Section<'_, '_>, reading: &Reading<'_>) -> Option<Self> {
         let address = read_address(&mut section);
         let tls = read_tls(&mut section, address.as_deref());
         let pool = section.section("pool", r#"pool = { database = "app", … }"#);
@@ -227,7 +127,7 @@ impl PostgresTarget {
         Some(Self { address: address?, tls, place: place? })
     }
 
-    fn model(&self) -> DeploymentModel {
+    pub(super) fn model(&self) -> DeploymentModel {
         match self.place {
             PostgresPlace::Pool(_) => DeploymentModel::Pool,
             PostgresPlace::Bridge(_) => DeploymentModel::Bridge,
@@ -325,28 +225,6 @@ fn read_prefix(section: &mut Section<'_, '_>) -> String {
         section.fault_at(&prefix.span(), "prefix", error, format!("write `{EXAMPLE}`"));
     }
     prefix.into_inner()
-}
-
-impl SqliteTarget {
-    fn read(mut section: Section<'_, '_>, reading: &Reading<'_>) -> Option<Self> {
-        const MODELS: &str = r#"models = ["pool", "bridge"]"#;
-        let directory = section.required::<String>("directory", r#"directory = "data""#);
-        let models = section.required::<Vec<DeploymentModel>>("models", MODELS);
-        if let Some(models) = &models {
-            let (span, models) = (models.span(), models.get_ref());
-            if models.is_empty() {
-                let fix = format!("write `{MODELS}`");
-                section.fault_at(&span, "models", "a target that can do no model", fix);
-            }
-            if models.contains(&DeploymentModel::Silo) && models.len() > 1 {
-                let fix = "give the silo a target of its own";
-                section.fault_at(&span, "models", "a silo is shared with nobody", fix);
-            }
-        }
-        section.finish();
-        let directory = reading.path(directory?.get_ref());
-        Some(Self { directory, models: models?.into_inner() })
-    }
 }
 
 /// `host:port`, `[v6]:port` or an absolute directory.
