@@ -8,7 +8,7 @@ use rusqlite::{Row, Statement, types::Value};
 use crate::{
     Error, Params,
     names::uses_reserved,
-    store::{Shared, Walled},
+    store::{Shared, Turn, Walled},
 };
 
 /// One tenant's transaction, from [`open`](partywall::TenantContext::open) to
@@ -33,13 +33,20 @@ use crate::{
 /// A call that is cancelled (its future dropped) ends the transaction: nothing of it lasts.
 pub struct TenantTransaction {
     tenant: TenantId,
-    walled: Option<Walled>,
+    open: Option<Open>,
     store: Arc<Shared>,
 }
 
+/// A transaction under way. Fields are dropped in order: the turn is given up when it is over.
+struct Open {
+    walled: Walled,
+    _turn: Turn,
+}
+
 impl TenantTransaction {
-    pub(crate) fn new(walled: Walled, store: Arc<Shared>) -> Self {
-        Self { tenant: walled.watch.tenant().clone(), walled: Some(walled), store }
+    pub(crate) fn new(walled: Walled, store: Arc<Shared>, turn: Turn) -> Self {
+        let tenant = walled.watch.tenant().clone();
+        Self { tenant, open: Some(Open { walled, _turn: turn }), store }
     }
 
     /// Every row of a query, each mapped by `map`.
@@ -151,33 +158,33 @@ impl TenantTransaction {
         F: FnOnce(&Walled) -> Result<T, Error> + Send + 'static,
         T: Send + 'static,
     {
-        let walled = self.take()?;
+        let open = self.take()?;
         let work = tokio::task::spawn_blocking(move || {
-            let done = work(&walled);
-            (walled, done)
+            let done = work(&open.walled);
+            (open, done)
         });
         // A panic in the caller's `map` took the connection with it.
-        let Ok((walled, done)) = work.await else { return Err(self.closed()) };
+        let Ok((open, done)) = work.await else { return Err(self.closed()) };
         if !matches!(done, Err(Error::ForeignRow { .. } | Error::Unwitnessed { .. }))
-            && walled.in_transaction()
+            && open.walled.in_transaction()
         {
-            self.walled = Some(walled);
+            self.open = Some(open);
         }
         done
     }
 
     pub(crate) async fn commit(mut self) -> Result<(), Error> {
-        let (walled, store) = (self.take()?, Arc::clone(&self.store));
+        let (open, store) = (self.take()?, Arc::clone(&self.store));
         let commit = tokio::task::spawn_blocking(move || {
-            walled.commit()?;
-            store.keep(walled);
+            open.walled.commit()?;
+            store.keep(open.walled);
             Ok(())
         });
         commit.await.unwrap_or_else(|_| Err(self.closed()))
     }
 
-    fn take(&mut self) -> Result<Walled, Error> {
-        self.walled.take().ok_or_else(|| self.closed())
+    fn take(&mut self) -> Result<Open, Error> {
+        self.open.take().ok_or_else(|| self.closed())
     }
 
     fn closed(&self) -> Error {
@@ -187,10 +194,10 @@ impl TenantTransaction {
 
 impl Drop for TenantTransaction {
     fn drop(&mut self) {
-        if let Some(walled) = self.walled.take()
-            && walled.rollback().is_ok()
+        if let Some(open) = self.open.take()
+            && open.walled.rollback().is_ok()
         {
-            self.store.keep(walled);
+            self.store.keep(open.walled);
         }
     }
 }

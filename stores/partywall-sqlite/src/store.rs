@@ -1,15 +1,16 @@
 //! The store: targets, connections, and whose they are.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use partywall::{Placement, Store, StoreName, Target, TenantId, TenantScope, Transactional};
 use rusqlite::Connection;
+use tokio::sync::OwnedMutexGuard;
 
 use crate::{
     Error, Schema, TenantTransaction,
@@ -31,7 +32,7 @@ impl Sqlite {
             name,
             schema: Arc::new(schema),
             targets: BTreeMap::new(),
-            locking: Locking::OnWrite,
+            locking: Locking::OnOpen,
             busy_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(5),
             idle_connections: 64,
@@ -70,10 +71,11 @@ impl Store for Sqlite {
 
     async fn open(&self, scope: TenantScope<'_>) -> Result<TenantTransaction, Error> {
         let place = self.shared.place(scope.tenant(), scope.placement())?;
+        let turn = self.shared.wait_for_turn(&place).await?;
         let shared = Arc::clone(&self.shared);
         let opened = move || {
             let walled = shared.check_out(place)?;
-            Ok(TenantTransaction::new(walled, shared))
+            Ok(TenantTransaction::new(walled, shared, turn))
         };
         blocking(scope.tenant(), opened).await
     }
@@ -105,7 +107,7 @@ impl SqliteBuilder {
         self
     }
 
-    /// When a transaction takes the file's one write lock; [`Locking::OnWrite`] unless said.
+    /// When a transaction takes the file's one write lock; [`Locking::OnOpen`] unless said.
     #[must_use]
     pub fn locking(mut self, locking: Locking) -> Self {
         self.locking = locking;
@@ -145,7 +147,7 @@ impl SqliteBuilder {
             statement_timeout,
             idle_connections,
         } = self;
-        let idle = Mutex::new(VecDeque::new());
+        let (idle, queues) = (Mutex::default(), Mutex::default());
         let shared = Shared {
             name,
             schema,
@@ -155,6 +157,7 @@ impl SqliteBuilder {
             statement_timeout,
             idle_connections,
             idle,
+            queues,
         };
         Sqlite { shared: Arc::new(shared) }
     }
@@ -163,12 +166,13 @@ impl SqliteBuilder {
 /// When a transaction takes the write lock. SQLite has one per file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Locking {
-    /// At its first write. Readers never wait; a transaction that read before another one
-    /// committed, and now wants to write, gets [`Error::Busy`] and starts again.
-    OnWrite,
-    /// At once. Transactions on one file run one after another, readers too, and none that began
-    /// has to start again.
+    /// At once. Transactions on one file run one after another, in the order they came, readers
+    /// too; none that began has to start again. Commit, or drop the handle, before waiting for
+    /// anything slow.
     OnOpen,
+    /// At its first write. Readers never wait; a transaction that read before another one
+    /// committed, and now wants to write, gets [`Error::Busy`] and has to start again.
+    OnWrite,
 }
 
 /// What handles share with their store.
@@ -183,7 +187,13 @@ pub(crate) struct Shared {
     idle_connections: usize,
     /// The latest used stands last.
     idle: Mutex<VecDeque<Walled>>,
+    /// One per file, for [`Locking::OnOpen`]. Were the waiting left to SQLite, it would take the
+    /// threads that the transaction waited for needs to go on.
+    queues: Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>>,
 }
+
+/// The right to be the one transaction on a file, among those of this store.
+pub(crate) type Turn = Option<OwnedMutexGuard<()>>;
 
 impl Shared {
     fn place(&self, tenant: &TenantId, placement: &Placement) -> Result<Place, Error> {
@@ -195,6 +205,23 @@ impl Shared {
         // A link to the directory is the operator's business; one to a file inside it is not.
         let directory = fs::canonicalize(directory).unwrap_or_else(|_| directory.clone());
         Ok(Place::new(&directory, tenant, placement))
+    }
+
+    async fn wait_for_turn(&self, place: &Place) -> Result<Turn, Error> {
+        if self.locking == Locking::OnWrite {
+            return Ok(None);
+        }
+        let turn = self.queue(&place.path).lock_owned();
+        let turn = tokio::time::timeout(self.busy_timeout, turn).await;
+        turn.map(Some).map_err(|_| Error::Busy { tenant: place.tenant.clone() })
+    }
+
+    fn queue(&self, file: &Path) -> Arc<tokio::sync::Mutex<()>> {
+        let mut queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        if queues.len() >= MANY_QUEUES {
+            queues.retain(|_, queue| Arc::strong_count(queue) > 1);
+        }
+        Arc::clone(queues.entry(file.to_owned()).or_default())
     }
 
     /// A connection of this tenant's, with a transaction begun on it.
@@ -281,6 +308,9 @@ impl Walled {
     }
 }
 
+/// From how many files on the queues nobody stands in are forgotten.
+const MANY_QUEUES: usize = 1_024;
+
 /// Runs `work` where blocking is allowed.
 async fn blocking<T: Send + 'static>(
     tenant: &TenantId,
@@ -322,7 +352,7 @@ mod tests {
         let statement_timeout = shared.statement_timeout;
         let walled = Walled { db, watch, place, file: None, statement_timeout };
         walled.begin(shared.locking, &shared.schema).unwrap();
-        TenantTransaction::new(walled, shared)
+        TenantTransaction::new(walled, shared, None)
     }
 
     const NOTES: &str = "SELECT id FROM notes ORDER BY id DESC";

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use partywall::DeploymentModel::Pool;
+use partywall::{DeploymentModel::Pool, OpenError};
 use partywall_sqlite::{Error, Locking};
 
 use crate::support::{House, ids};
@@ -155,7 +155,9 @@ async fn m13_a_panic_in_a_mapper_ends_the_transaction_and_nothing_else() {
 
 #[tokio::test]
 async fn m13_writers_wait_or_are_told_to_start_again() {
-    let house = House::with(|builder| builder.busy_timeout(Duration::from_millis(50)));
+    let house = House::with(|builder| {
+        builder.locking(Locking::OnWrite).busy_timeout(Duration::from_millis(50))
+    });
     let [acme, globex] = house.pool().await;
     let mut first = house.open(&acme).await;
     let mut second = house.open(&globex).await;
@@ -173,38 +175,55 @@ async fn m13_writers_wait_or_are_told_to_start_again() {
     again.commit().await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn m13_with_the_lock_taken_at_once_nobody_starts_again() {
-    let house = House::with(|builder| builder.locking(Locking::OnOpen));
-    let [acme, _] = house.tenants(Pool, ["acme", "globex"]).await;
-    let mut db = house.open(&acme).await;
-    db.execute("INSERT INTO invoices (id, cents) VALUES ('1', 0)", ()).await.unwrap();
-    db.commit().await.unwrap();
-    let tasks: Vec<_> = (0..20)
-        .map(|_| {
-            let (acme, store) = (acme.clone(), house.store.clone());
-            tokio::spawn(async move {
-                let mut db = acme.open(&store).await.unwrap();
-                let cents: i64 =
-                    db.query_one("SELECT cents FROM invoices", (), |row| row.get(0)).await.unwrap();
-                db.execute("UPDATE invoices SET cents = ?1", (cents + 1,)).await.unwrap();
-                db.commit().await.unwrap();
+/// More transactions than threads that may block: were they to wait on those threads, the one
+/// whose turn it is could not go on.
+#[test]
+fn m13_with_the_lock_taken_at_once_nobody_starts_again() {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().max_blocking_threads(2).enable_all().build();
+    runtime.unwrap().block_on(async {
+        let house = House::new();
+        let [acme, _] = house.tenants(Pool, ["acme", "globex"]).await;
+        let mut db = house.open(&acme).await;
+        db.execute("INSERT INTO invoices (id, cents) VALUES ('1', 0)", ()).await.unwrap();
+        db.commit().await.unwrap();
+        let count = |db: &partywall_sqlite::Row<'_>| db.get::<_, i64>(0);
+        let tasks: Vec<_> = (0..40)
+            .map(|_| {
+                let (acme, store) = (acme.clone(), house.store.clone());
+                tokio::spawn(async move {
+                    let mut db = acme.open(&store).await.unwrap();
+                    let cents =
+                        db.query_one("SELECT cents FROM invoices", (), count).await.unwrap();
+                    let update = "UPDATE invoices SET cents = ?1";
+                    db.execute(update, (cents + 1,)).await.unwrap();
+                    db.commit().await.unwrap();
+                })
             })
-        })
-        .collect();
-    for task in tasks {
-        task.await.unwrap();
-    }
-    let mut db = house.open(&acme).await;
-    let cents: i64 =
-        db.query_one("SELECT cents FROM invoices", (), |row| row.get(0)).await.unwrap();
-    assert_eq!(cents, 20);
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        let mut db = house.open(&acme).await;
+        assert_eq!(db.query_one("SELECT cents FROM invoices", (), count).await.unwrap(), 40);
+    });
+}
+
+#[tokio::test]
+async fn m13_waiting_for_ones_turn_ends() {
+    let house = House::with(|builder| builder.busy_timeout(Duration::from_millis(50)));
+    let [acme, globex] = house.pool().await;
+    let first = house.open(&acme).await;
+    let busy = globex.open(&house.store).await;
+    assert!(matches!(busy, Err(OpenError::Store(error)) if error.is_transient()));
+    drop(first);
+    assert!(globex.open(&house.store).await.is_ok());
 }
 
 /// Three tenants at once, over few connections: each ends with what it wrote.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn t12_a_kept_connection_serves_its_own_tenant_only() {
-    let house = House::with(|builder| builder.idle_connections(1).locking(Locking::OnOpen));
+    let house = House::with(|builder| builder.idle_connections(1));
     let tenants = house.tenants(Pool, ["acme", "globex", "acme-2"]).await;
     let tasks: Vec<_> = (0..30)
         .map(|turn: usize| {
