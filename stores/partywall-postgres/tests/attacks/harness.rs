@@ -101,8 +101,8 @@ impl Bench {
         stop_with_this_process(cluster.pid(), &dir);
         let mut key = [0; 32];
         rand::fill(&mut key).unwrap();
-        let bench =
-            Self { cluster, key, roles: Roles::default(), next_slot: AtomicU16::new(POOL_SLOTS) };
+        let next_slot = AtomicU16::new(1);
+        let bench = Self { cluster, key, roles: Roles::default(), next_slot };
         // A thread of its own, since whoever asks first is already on a runtime.
         std::thread::scope(|scope| {
             let filled = scope.spawn(|| {
@@ -164,7 +164,7 @@ impl Bench {
 
     /// The name of a slot role nobody else uses.
     pub(crate) fn fresh_slot(&self) -> String {
-        let slot = self.next_slot.fetch_add(1, Ordering::Relaxed) + 1;
+        let slot = self.next_slot.fetch_add(1, Ordering::Relaxed);
         assert!(slot <= SLOTS, "more slots are needed");
         self.roles.slot(slot)
     }
@@ -211,7 +211,7 @@ impl Bench {
                 }
             }
         }));
-        let mut session = Session { client, pid: 0, heard, wall, user: user.to_owned() };
+        let mut session = Session { client, pid: 0, heard, wall };
         session.pid = session.text("SELECT pg_backend_pid()").await.parse().unwrap();
         session
     }
@@ -254,7 +254,6 @@ struct Heard {
 pub(crate) struct Session {
     pub(crate) client: Client,
     pub(crate) pid: i32,
-    pub(crate) user: String,
     wall: Wall,
     heard: Arc<Mutex<Heard>>,
 }
@@ -435,6 +434,4 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// Slots 1 to this are the crate's pool's; bare sessions take those above.
-pub(crate) const POOL_SLOTS: u16 = 40;
 const SLOTS: u16 = 300;

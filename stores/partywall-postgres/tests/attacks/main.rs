@@ -18,10 +18,17 @@
 //! cannot hide behind the same mistake here. Only in `residue` the crate's pool is run as well,
 //! for what a scrub between tenants has to answer.
 
+#[cfg(test)]
 mod context;
+#[cfg(test)]
 mod harness;
+#[cfg(test)]
 mod key;
+#[cfg(test)]
 mod observe;
+#[cfg(test)]
 mod plans;
+#[cfg(test)]
 mod residue;
+#[cfg(test)]
 mod schema;
