@@ -75,7 +75,7 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL RESTRICTED COST 30
 AS $partywall$
 DECLARE
   ticket pg_catalog.bytea := pg_catalog.decode(pg_catalog.current_setting('partywall.ticket', true), 'hex');
-  len int := CASE WHEN pg_catalog.octet_length(ticket) OPERATOR(pg_catalog.>) 49
+  len pg_catalog.int4 := CASE WHEN pg_catalog.octet_length(ticket) OPERATOR(pg_catalog.>) 49
                   THEN pg_catalog.get_byte(ticket, 48) ELSE 0 END;
   tenant pg_catalog.text;
 BEGIN

@@ -79,10 +79,9 @@ impl Postgres {
     /// tenant column and no forced row policy of ours; another key.
     pub async fn verify(&self) -> Result<Vec<Finding>, Unfit> {
         let mut weak = Vec::new();
-        for (target, sessions, key) in self.pools() {
-            let mut findings = check(sessions, key).await.map_err(|source| Unfit::Unreachable {
-                target: target.clone(),
-                source: Box::new(source),
+        for (target, sessions, key, columns) in self.pools() {
+            let mut findings = check(sessions, key, columns).await.map_err(|source| {
+                Unfit::Unreachable { target: target.clone(), source: Box::new(source) }
             })?;
             findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
             if findings.iter().any(|finding| finding.severity == Severity::Refusal) {
@@ -100,6 +99,7 @@ impl Postgres {
 async fn check(
     sessions: &Pool<PgConnection>,
     key: &TicketKey,
+    tenant_columns: &[String],
 ) -> Result<Vec<Finding>, PostgresError> {
     // Nobody's id: the check needs a session, not a tenant.
     let nobody = "wall-check".parse().map_err(|_| PostgresError::Closed)?;
@@ -122,12 +122,12 @@ async fn check(
         .map_err(begin_failed)?;
     findings.extend(version_finding(version));
     for question in QUESTIONS {
-        let rows = sqlx::query_as::<_, (String, String)>(question.sql)
-            .persistent(false)
-            .bind(&roles)
-            .fetch_all(&mut *conn)
-            .await
-            .map_err(|e| begin_failed(e.into()))?;
+        let mut query = sqlx::query_as::<_, (String, String)>(question.sql).persistent(false);
+        query = query.bind(&roles);
+        if question.sql.contains("$2") {
+            query = query.bind(tenant_columns);
+        }
+        let rows = query.fetch_all(&mut *conn).await.map_err(|e| begin_failed(e.into()))?;
         findings.extend(rows.into_iter().map(|(what, fix)| Finding {
             severity: question.severity,
             what,

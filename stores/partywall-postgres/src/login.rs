@@ -6,7 +6,7 @@ use aws_lc_rs::hmac;
 use partywall::TenantId;
 use zeroize::Zeroizing;
 
-use crate::pack::tenant_name;
+use crate::pack::{Roles, tenant_name};
 
 /// A role and its password. The password is wiped when dropped, and never printed.
 #[derive(Clone)]
@@ -90,6 +90,11 @@ impl DerivedLogins {
         let mac = hmac::sign(&self.secret, role.as_bytes());
         let password = mac.as_ref().iter().map(|b| format!("{b:02x}")).collect::<String>();
         Login::new(role, password)
+    }
+
+    /// The logins of slots 1 to `slots` of the pack.
+    pub fn for_slots(&self, roles: &Roles, slots: u16) -> Vec<Login> {
+        (1..=slots).map(|n| self.for_role(&roles.slot(n))).collect()
     }
 
     /// The login of a tenant.

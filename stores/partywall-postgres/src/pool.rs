@@ -144,10 +144,15 @@ impl<W: Wire> Pool<W> {
     /// A session for `tenant`, free of every other tenant's residue.
     pub(crate) async fn acquire(&self, tenant: &TenantId) -> Result<Lease<W>, PostgresError> {
         let limit = self.0.parts.limits.acquire;
-        let acquiring = self.0.clone().acquire(tenant);
-        tokio::time::timeout(limit, acquiring).await.unwrap_or_else(|_| {
-            Err(PostgresError::PoolTimedOut { target: self.target().clone(), waited: limit })
-        })
+        let turn = self.0.permits.clone().acquire_owned();
+        let permit = match tokio::time::timeout(limit, turn).await {
+            Ok(permit) => permit.map_err(|_closed| PostgresError::Closed)?,
+            Err(_) => {
+                let target = self.target().clone();
+                return Err(PostgresError::PoolTimedOut { target, waited: limit });
+            }
+        };
+        self.0.clone().lend(tenant, permit).await
     }
 
     /// Ends idle sessions, and every other when it is returned; opens no more.
@@ -177,27 +182,32 @@ impl<W: Wire> Clone for Pool<W> {
 }
 
 impl<W: Wire> Shared<W> {
-    async fn acquire(self: Arc<Self>, tenant: &TenantId) -> Result<Lease<W>, PostgresError> {
-        let permit = self.permits.clone().acquire_owned().await;
-        let permit = permit.map_err(|_closed| PostgresError::Closed)?;
+    async fn lend(
+        self: Arc<Self>,
+        tenant: &TenantId,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Lease<W>, PostgresError> {
+        let limit = self.parts.limits.cleanup;
         let mut lease =
             Lease { session: None, permit: Some(permit), pool: self.clone(), ended: End::Unknown };
         loop {
             let Some(session) = self.take_idle(tenant) else {
-                let session = self.connect(tenant).await?;
-                lease.session = Some(session);
+                lease.session = Some(self.connect(tenant).await?);
                 return Ok(lease);
             };
             // From here on a dropped future gives the session to the cleaner.
             let session = lease.session.insert(session);
-            if session.residue.is_foreign_to(tenant) && session.scrub().await.is_err() {
-                drop(lease.session.take());
-                continue;
+            if session.residue.is_foreign_to(tenant) {
+                let scrubbed = tokio::time::timeout(limit, session.scrub()).await;
+                if !matches!(scrubbed, Ok(Ok(()))) {
+                    if let Some(session) = lease.session.take() {
+                        session.abandon();
+                    }
+                    continue;
+                }
             }
-            if let Some(session) = &mut lease.session {
-                session.residue = Residue::Of(tenant.clone());
-                session.reused = true;
-            }
+            session.residue = Residue::Of(tenant.clone());
+            session.reused = true;
             return Ok(lease);
         }
     }
@@ -314,16 +324,14 @@ impl<W: Wire> Shared<W> {
         let limits = &self.parts.limits;
         let tidied =
             tokio::time::timeout(limits.cleanup, session.tidy(ended, limits.clock_age)).await;
-        let fit = matches!(tidied, Ok(Ok(()))) && session.born.elapsed() < limits.lifetime;
         if matches!(self.parts.settings, Pins::ThroughPooler) {
             session.residue = Residue::None;
         }
-        if !fit {
+        if !matches!(tidied, Ok(Ok(()))) {
             session.abandon();
-            drop(permit);
-            return;
-        }
-        if let Some(session) = self.put_idle(session) {
+        } else if session.born.elapsed() >= limits.lifetime {
+            session.close().await;
+        } else if let Some(session) = self.put_idle(session) {
             session.close().await;
         } else if self.permits.available_permits() > 0 {
             self.keep_one_clean().await;

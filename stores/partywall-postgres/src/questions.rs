@@ -8,7 +8,8 @@ pub(crate) struct Question {
     pub(crate) sql: &'static str,
 }
 
-/// Each asks with the runtime roles as `$1`, and answers what is wrong and how to put it right.
+/// Each asks with the runtime roles as `$1`, some with the names of tenant columns as `$2`, and
+/// answers what is wrong and how to put it right.
 pub(crate) const QUESTIONS: &[Question] = &[
     Question {
         severity: Severity::Refusal,
@@ -81,10 +82,11 @@ pub(crate) const QUESTIONS: &[Question] = &[
                                   WHERE p.polrelid = c.oid AND p.polname = 'partywall'
                                     AND a.attrelid = c.oid AND NOT a.attisdropped AND a.attnum > 0
                                     AND pg_get_expr(p.polqual, c.oid) LIKE '(' || quote_ident(a.attname) || ' = %'),
-                                'tenant_id') AS col
+                                (SELECT a.attname FROM pg_attribute a
+                                  WHERE a.attrelid = c.oid AND a.attname = ANY ($2) AND NOT a.attisdropped LIMIT 1)) AS col
                   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                  WHERE c.relkind IN ('r', 'p') AND n.nspname !~ '^pg_' AND n.nspname NOT IN ('information_schema', 'partywall')
-                   AND (EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.attisdropped)
+                   AND (EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = ANY ($2) AND NOT a.attisdropped)
                      OR EXISTS (SELECT FROM pg_policy p WHERE p.polrelid = c.oid AND p.polname = 'partywall')))
               SELECT format('table %s %s', t.oid::regclass, CASE
                        WHEN NOT t.relrowsecurity THEN 'has a tenant column and no row level security'
@@ -109,6 +111,24 @@ pub(crate) const QUESTIONS: &[Question] = &[
                      format('ALTER TABLE %s OWNER TO the role that ends in _data', c.oid::regclass) AS fix
                 FROM pg_roles r JOIN pg_class c ON c.relowner = r.oid AND c.relkind IN ('r', 'p', 'v', 'm')
                WHERE r.rolname = ANY ($1) AND NOT r.rolsuper",
+    },
+    Question {
+        severity: Severity::Refusal,
+        sql: "SELECT format('role %I may read the ticket keys', r.rolname) AS what,
+                     format('REVOKE ALL ON partywall.ticket_key FROM PUBLIC, %I, and from the group it is in', r.rolname) AS fix
+                FROM pg_roles r JOIN pg_class c ON c.relname = 'ticket_key'
+                 AND c.relnamespace = (SELECT n.oid FROM pg_namespace n WHERE n.nspname = 'partywall')
+               WHERE r.rolname = ANY ($1) AND NOT r.rolsuper
+                 AND (has_table_privilege(r.oid, c.oid, 'SELECT, INSERT, UPDATE, DELETE') OR has_any_column_privilege(r.oid, c.oid, 'SELECT'))",
+    },
+    Question {
+        severity: Severity::Warning,
+        sql: "SELECT DISTINCT format('table %s has no row level security and every tenant may write to it', c.oid::regclass) AS what,
+                     format('if it is meant to be shared: REVOKE INSERT, UPDATE, DELETE ON %s FROM %I, and from the group it is in; if not: SELECT partywall.protect(%L, ..)', c.oid::regclass, r.rolname, c.oid::regclass) AS fix
+                FROM pg_roles r JOIN pg_class c ON c.relkind IN ('r', 'p', 'f') AND NOT c.relrowsecurity
+                JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+               WHERE r.rolname = $1[1] AND NOT r.rolsuper AND has_schema_privilege(r.oid, n.oid, 'USAGE')
+                 AND has_table_privilege(r.oid, c.oid, 'INSERT, UPDATE, DELETE')",
     },
     // What row level security does not cover.
     Question {
@@ -155,8 +175,8 @@ pub(crate) const QUESTIONS: &[Question] = &[
         sql: "SELECT format('foreign key %I of %s does not carry the tenant: it tells what exists, and a cascade deletes another tenant''s rows', k.conname, k.conrelid::regclass) AS what,
                      format('ALTER TABLE %s DROP CONSTRAINT %I, ADD FOREIGN KEY (%I, ..) REFERENCES %s (%I, ..)', k.conrelid::regclass, k.conname, a.attname, k.confrelid::regclass, b.attname) AS fix
                 FROM pg_constraint k
-                JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attname = 'tenant_id' AND NOT a.attisdropped
-                JOIN pg_attribute b ON b.attrelid = k.confrelid AND b.attname = 'tenant_id' AND NOT b.attisdropped
+                JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attname = ANY ($2) AND NOT a.attisdropped
+                JOIN pg_attribute b ON b.attrelid = k.confrelid AND b.attname = ANY ($2) AND NOT b.attisdropped
                 JOIN pg_class c ON c.oid = k.conrelid AND c.relrowsecurity
                 JOIN pg_class d ON d.oid = k.confrelid AND d.relrowsecurity
                WHERE $1::text[] IS NOT NULL AND k.contype = 'f' AND k.conparentid = 0
@@ -169,7 +189,7 @@ pub(crate) const QUESTIONS: &[Question] = &[
                      format('make it unique over (%I, ..)', a.attname) AS fix
                 FROM pg_index i
                 JOIN pg_class c ON c.oid = i.indrelid AND c.relrowsecurity
-                JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id' AND NOT a.attisdropped
+                JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = ANY ($2) AND NOT a.attisdropped
                WHERE $1::text[] IS NOT NULL AND (i.indisunique OR i.indisexclusion) AND i.indkey[0] <> a.attnum",
     },
     Question {

@@ -100,5 +100,4 @@ const FIXED_PINS: &[(&str, &str)] = &[
     ("temp_tablespaces", ""),
     ("local_preload_libraries", ""),
     ("plan_cache_mode", "auto"),
-    ("enable_seqscan", "on"),
 ];

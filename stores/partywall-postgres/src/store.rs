@@ -39,6 +39,7 @@ enum At {
         flights: Option<Pool<FlightWire>>,
         key: TicketKey,
         mode: Mode,
+        tenant_columns: Vec<String>,
     },
     Bridge {
         sessions: Pool<PgConnection>,
@@ -95,9 +96,13 @@ impl Postgres {
     }
 
     /// The pool databases, for [`Postgres::verify`].
-    pub(crate) fn pools(&self) -> impl Iterator<Item = (&Target, &Pool<PgConnection>, &TicketKey)> {
+    pub(crate) fn pools(
+        &self,
+    ) -> impl Iterator<Item = (&Target, &Pool<PgConnection>, &TicketKey, &[String])> {
         self.inner.targets.iter().filter_map(|(target, at)| match at {
-            At::Pool { sessions, key, .. } => Some((target, sessions, key)),
+            At::Pool { sessions, key, tenant_columns, .. } => {
+                Some((target, sessions, key, tenant_columns.as_slice()))
+            }
             At::Bridge { .. } | At::Silo { .. } => None,
         })
     }
@@ -218,6 +223,7 @@ impl PostgresBuilder {
         }
         let mode = pool.mode;
         let flights = pool.flights(&target);
+        let tenant_columns = pool.tenant_columns.clone();
         let PoolTarget { server, database, key, slots, control, through_pooler, common, .. } = pool;
         let settings =
             if through_pooler { Pins::ThroughPooler } else { Pins::Direct(common.settings) };
@@ -225,7 +231,7 @@ impl PostgresBuilder {
         let target_name = target.clone();
         let parts =
             PoolParts { target: target_name, server, logins, settings, limits: common.limits };
-        let at = At::Pool { sessions: Pool::new(parts), flights, key, mode };
+        let at = At::Pool { sessions: Pool::new(parts), flights, key, mode, tenant_columns };
         self.add(target, at)
     }
 
@@ -353,6 +359,7 @@ pub struct PoolTarget {
     control: Option<Login>,
     through_pooler: bool,
     mode: Mode,
+    tenant_columns: Vec<String>,
     common: Common,
 }
 
@@ -370,6 +377,7 @@ impl PoolTarget {
             control: None,
             through_pooler: false,
             mode: Mode::Direct { slack: DEFAULT_SLACK },
+            tenant_columns: vec!["tenant_id".to_owned()],
             common: Common::default(),
         }
     }
@@ -412,6 +420,14 @@ impl PoolTarget {
     #[must_use]
     pub fn control(mut self, control: Login) -> Self {
         self.control = Some(control);
+        self
+    }
+
+    /// One more name by which tables name their tenant, beside `tenant_id`: the start-up check
+    /// refuses a database where a table with such a column is not walled.
+    #[must_use]
+    pub fn tenant_column(mut self, name: impl Into<String>) -> Self {
+        self.tenant_columns.push(name.into());
         self
     }
 

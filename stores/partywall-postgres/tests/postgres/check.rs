@@ -42,6 +42,11 @@ const SPOILED: &[(&str, &str, &str)] = &[
     ("ALTER POLICY partywall ON notes USING (true)", "one that was changed", ""),
     ("ALTER POLICY partywall ON notes TO {slot}", "one that was changed", ""),
     ("CREATE TABLE forgotten (tenant_id text, n int)", "table forgotten has a tenant column", ""),
+    (
+        "GRANT SELECT ON partywall.ticket_key TO {slot}",
+        "may read the ticket keys",
+        "REVOKE ALL ON partywall.ticket_key FROM {slot}",
+    ),
     ("ALTER TABLE notes OWNER TO {slot}", "owns table notes", "ALTER TABLE notes OWNER TO {data}"),
     ("GRANT TRUNCATE ON notes TO {slot}", "has TRUNCATE", "REVOKE TRUNCATE ON notes FROM {slot}"),
     (
@@ -137,6 +142,28 @@ async fn t07_weak_keys_are_told_and_served() {
     let weak = findings(&walled).await;
     assert!(weak.iter().all(|f| f.severity == Severity::Warning), "{weak:?}");
     assert!(weak.iter().any(|f| f.what.contains("unique index notes_body_key")), "{weak:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t05_b20_tenant_columns_of_other_names_and_shared_tables_are_seen() {
+    let Some(shared) = shared() else { return };
+    let mut walled = Walled::new(shared).await;
+    run(&mut walled.superuser, "CREATE TABLE orders (org_id text, n int)").await;
+    let app = walled.roles.app();
+    run(&mut walled.superuser, &format!("GRANT SELECT, INSERT ON orders TO {app}")).await;
+    // Without being told, it can only be said that the table is everybody's.
+    let untold = findings(&walled).await;
+    assert!(refusals(&untold).is_empty());
+    assert!(
+        untold.iter().any(|f| f.what.contains("table orders has no row level security")),
+        "{untold:?}"
+    );
+    let told = findings_of(walled.target(2).tenant_column("org_id")).await;
+    let fix = &refusals(&told).first().unwrap().fix;
+    assert_eq!(fix, "SELECT partywall.protect('orders', 'org_id')");
+    run(&mut walled.superuser, fix).await;
+    let told = findings_of(walled.target(2).tenant_column("org_id")).await;
+    assert!(told.is_empty(), "{told:?}");
 }
 
 async fn spoil(conn: &mut PgConnection) {
