@@ -8,6 +8,43 @@
 //! - [`ControlPlane`] keeps tenants, machines, keys and revocations, in SQLite or PostgreSQL.
 //! - [`Server`] answers over HTTP: discovery, key set, token endpoint, bundle.
 //!
+//! ```
+//! use std::sync::Arc;
+//! use partywall::SystemClock;
+//! use partywall_server::{
+//!     Actor, ControlPlane, DatabaseConfig, NewMachine, NewTenant, Resources, SealingKey, SecretFile,
+//!     Server, ServerConfig,
+//! };
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = tempfile::tempdir()?;
+//! # let dir = dir.path();
+//! let config = ServerConfig::new(
+//!     DatabaseConfig::Sqlite { path: dir.join("control.db") },
+//!     SealingKey::read_or_create(&SecretFile::at(dir.join("sealing.key")))?,
+//!     "http://127.0.0.1:8080".parse()?,
+//!     Resources::new("https://api.example.com".parse()?, []),
+//! );
+//! let control = ControlPlane::open(config, Arc::new(SystemClock::default())).await?;
+//!
+//! let operator = Actor::Operator("ada@vendor.example".to_owned());
+//! let acme = NewTenant::new("acme".parse()?, "free".parse()?, Default::default());
+//! let acme = control.create_tenant(&operator, acme).await?;
+//! let robot = NewMachine {
+//!     name: "nightly export".to_owned(),
+//!     roles: ["clerk".into()].into(),
+//!     scopes: ["invoices:read".parse()?].into(),
+//! };
+//! let robot = control.create_machine(&operator, acme.id(), robot).await?;
+//! println!("{} can now POST to /token", robot.client_id);
+//!
+//! let router = Server::new(control).router(); // or `serve(listener, shutdown)`
+//! # let _: axum::Router = router;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! No enforcement point needs this crate, and none may link it: they get along with public keys.
 
 mod bundle;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use partywall::{
-    bundle::{BundleContents, BundleHeader, EncodeError, Generation, UnsignedBundle},
+    bundle::{BundleContents, BundleHeader, BundleTrust, Generation, SignedBundle, UnsignedBundle},
     token::{IssuerConfig, KeySource, Profile},
 };
 use sea_orm::DatabaseTransaction;
@@ -35,42 +35,74 @@ pub(super) async fn compile(
         revocations: revocations::all(&snapshot, changed_at).await?,
         ..BundleContents::default()
     };
-    read_tenants(&snapshot, base, &mut contents).await?;
+    match base {
+        None => read_all_tenants(&snapshot, &mut contents).await?,
+        Some(base) => read_changes(&snapshot, base, &mut contents).await?,
+    }
     drop(snapshot);
     // The time of the change, not of the compilation: the bytes follow from the database alone.
     let expires = changed_at + inner.config.bundle.lifetime;
     let header = BundleHeader { generation, base, created: changed_at, expires };
     // A million tenants take a second of computing, which is no task for a runtime's worker.
     let inner = Arc::clone(inner);
-    let encoding = tokio::task::spawn_blocking(move || -> Result<Bytes, EncodeError> {
-        let signer = &inner.bundle_signer;
-        let unsigned = UnsignedBundle::encode(&header, &contents, signer.public())?;
-        tracing::debug!(%generation, tenants = contents.tenants.len(), "a bundle was compiled");
-        Ok(signer.sign(unsigned).into())
-    });
+    let encoding = tokio::task::spawn_blocking(move || encode(&inner, &header, &contents));
     let bytes = encoding.await.map_err(CompileError::Interrupted)??;
     Ok(PublishedBundle { generation, bytes })
 }
 
-async fn read_tenants(
+fn encode(
+    inner: &Inner,
+    header: &BundleHeader,
+    contents: &BundleContents,
+) -> Result<Bytes, CompileError> {
+    let signer = &inner.bundle_signer;
+    let unsigned = UnsignedBundle::encode(header, contents, signer.public())?;
+    let bytes = Bytes::from(signer.sign(unsigned));
+    if header.base.is_none() {
+        // Read it back as an enforcement point will: what they all would refuse is not published.
+        let trust = BundleTrust::from(signer.public().clone());
+        SignedBundle::new(bytes.clone()).check(&trust).map_err(CompileError::Unreadable)?;
+    }
+    let generation = header.generation;
+    tracing::debug!(%generation, tenants = contents.tenants.len(), "a bundle was compiled");
+    Ok(bytes)
+}
+
+async fn read_all_tenants(
     snapshot: &DatabaseTransaction,
-    base: Option<Generation>,
     contents: &mut BundleContents,
 ) -> Result<(), CompileError> {
-    let since = base.unwrap_or(Generation(0));
     let mut after: Option<String> = None;
     loop {
-        let page = tenants::changed_since(snapshot, since, after.as_deref(), PAGE).await?;
+        let page = tenants::directory_page(snapshot, after.as_deref(), PAGE).await?;
         let Some((last, _)) = page.last() else { return Ok(()) };
         after = Some(last.clone());
         for (_, line) in page {
+            // A full bundle leaves out who is gone.
+            if let DirectoryLine::Present(record) = line {
+                contents.tenants.push(record);
+            }
+        }
+    }
+}
+
+async fn read_changes(
+    snapshot: &DatabaseTransaction,
+    base: Generation,
+    contents: &mut BundleContents,
+) -> Result<(), CompileError> {
+    // Ids end below this, so everything of the base's own generation lies before it.
+    let mut after = (base, "\u{7f}".to_owned());
+    loop {
+        let page = tenants::changed_page(snapshot, &after, PAGE).await?;
+        let Some((last, _)) = page.last() else { return Ok(()) };
+        after.clone_from(last);
+        for (_, line) in page {
             match line {
                 DirectoryLine::Present(record) => contents.tenants.push(record),
-                DirectoryLine::Erased(id) if base.is_some() => {
+                DirectoryLine::Erased(id) => {
                     contents.removed.insert(id);
                 }
-                // A full bundle leaves out who is gone.
-                DirectoryLine::Erased(_) => {}
             }
         }
     }

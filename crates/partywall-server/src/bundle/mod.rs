@@ -12,7 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use partywall::bundle::{BundleKey, EncodeError, Generation};
+use partywall::bundle::{BundleError, BundleKey, EncodeError, Generation};
 
 use crate::{
     control::{ControlPlane, by_itself},
@@ -185,6 +185,9 @@ pub enum CompileError {
     /// What the database holds cannot be laid out.
     #[error(transparent)]
     Encode(#[from] EncodeError),
+    /// What was laid out does not read.
+    #[error("the compiled bundle would be refused by every enforcement point; it is not published")]
+    Unreadable(#[source] BundleError),
     /// The process is shutting down.
     #[error("the compilation was interrupted")]
     Interrupted(#[source] tokio::task::JoinError),

@@ -6,7 +6,7 @@ use partywall::{
 };
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ConnectionTrait, QueryOrder, QuerySelect,
+    ConnectionTrait, ExprTrait, QueryOrder, QuerySelect,
     entity::prelude::*,
 };
 
@@ -126,22 +126,45 @@ pub(crate) enum DirectoryLine {
     Erased(TenantId),
 }
 
-/// What changed after generation `since`, by ascending id, in pages of `limit`.
-pub(crate) async fn changed_since(
+/// The whole directory, in pages of up to `limit` lines by ascending id, from the one behind
+/// `after`.
+pub(crate) async fn directory_page(
     db: &impl ConnectionTrait,
-    since: Generation,
     after: Option<&str>,
     limit: u64,
 ) -> Result<Vec<(String, DirectoryLine)>, StorageError> {
     let mut query = Entity::find().order_by_asc(Column::Id).limit(limit);
-    if since > Generation(0) {
-        query = query.filter(Column::ChangedGeneration.gt(signed(since.0)));
-    }
     if let Some(after) = after {
         query = query.filter(Column::Id.gt(after));
     }
     let rows = query.all(db).await?;
     rows.into_iter().map(|row| Ok((row.id.clone(), directory_line(&row)?))).collect()
+}
+
+/// The lines that changed after a generation, in the order they did, in pages of up to `limit`
+/// from the one behind `after`: a generation and an id. Costs what changed, not what there is.
+pub(crate) async fn changed_page(
+    db: &impl ConnectionTrait,
+    after: &(Generation, String),
+    limit: u64,
+) -> Result<Vec<((Generation, String), DirectoryLine)>, StorageError> {
+    let (generation, id) = after;
+    let later = Column::ChangedGeneration.gt(signed(generation.0));
+    let same = Column::ChangedGeneration.eq(signed(generation.0)).and(Column::Id.gt(id.as_str()));
+    let rows = Entity::find()
+        // The first half alone lets both databases start in the middle of the index.
+        .filter(Column::ChangedGeneration.gte(signed(generation.0)))
+        .filter(later.or(same))
+        .order_by_asc(Column::ChangedGeneration)
+        .order_by_asc(Column::Id)
+        .limit(limit)
+        .all(db)
+        .await?;
+    let line = |row: Model| {
+        let at = (Generation(unsigned(row.changed_generation)), row.id.clone());
+        Ok((at, directory_line(&row)?))
+    };
+    rows.into_iter().map(line).collect()
 }
 
 fn directory_line(row: &Model) -> Result<DirectoryLine, StorageError> {

@@ -199,3 +199,55 @@ async fn r19_issuers_no_enforcement_point_could_use_are_refused_before_they_are_
     assert_eq!(named, [crate::support::ISSUER, "https://x.test"]);
     assert!(bundle.issuers().iter().all(|issuer| matches!(issuer.jwks, KeySource::Inline(_))));
 }
+
+#[tokio::test]
+async fn r19_a_poisoned_row_stops_no_enforcement_point() {
+    use sqlx::Connection;
+
+    let dir = tempfile::tempdir().unwrap();
+    let plane = Plane::open(config(sqlite(dir.path())), START).await;
+    let (acme, rival) = (plane.tenant("acme").await, plane.tenant("rival").await);
+    let good = plane.get("/bundle").await;
+    let wall = plane.wall().await;
+    let url = format!("sqlite:{}", dir.path().join("control.db").display());
+    let mut by_hand = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    let sane = serde_json::to_string(&acme.record.placements).unwrap();
+    for poison in ["", "null", "{", "[]", r#"{"main":{"model":"open","target":"eu-1"}}"#] {
+        let poisoning = sqlx::query("UPDATE tenants SET placements = ? WHERE id = ?");
+        let poisoning = poisoning.bind(poison).bind(acme.id().as_str());
+        poisoning.execute(&mut by_hand).await.unwrap();
+        plane.control.bump_epoch(&TESTER, rival.id()).await.unwrap();
+
+        // Who starts now gets the last good one; who has it is told to come back.
+        let reply = plane.get("/bundle").await;
+        assert_eq!((reply.status, &reply.body), (StatusCode::OK, &good.body), "{poison:?}");
+        assert_eq!(reply.header("etag"), good.header("etag"));
+        let base = wall.generation().unwrap();
+        let reply = plane.get(&format!("/bundle?after={base}")).await;
+        assert_eq!(reply.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(reply.header("retry-after"), "5");
+        assert_eq!(reply.error(), "temporarily_unavailable");
+    }
+    let healing = sqlx::query("UPDATE tenants SET placements = ? WHERE id = ?");
+    healing.bind(&sane).bind(acme.id().as_str()).execute(&mut by_hand).await.unwrap();
+    wall.accept(plane.get("/bundle").await.body).unwrap();
+    assert_eq!(wall.generation().unwrap(), plane.control.generation());
+}
+
+#[tokio::test]
+async fn i40_a_delta_has_what_changed_and_nothing_else() {
+    let plane = Plane::new().await;
+    for number in 0..30 {
+        plane.tenant(&format!("tenant-{number}")).await;
+    }
+    let base = plane.control.generation();
+    let wall = plane.wall().await;
+    let changed = plane.tenant("changed").await;
+    let full = plane.control.bundle().await.unwrap().bytes;
+    let delta = plane.control.bundle_delta(base).await.unwrap().bytes;
+    let names = |bytes: &[u8]| String::from_utf8_lossy(bytes).matches("tenant-").count();
+    assert_eq!((names(&full), names(&delta)), (30, 0));
+    wall.accept(delta).unwrap();
+    assert!(wall.bundle().unwrap().tenant(changed.id()).is_some());
+    assert_eq!(wall.bundle().unwrap().tenant_count(), 31);
+}

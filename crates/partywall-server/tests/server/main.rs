@@ -1,12 +1,21 @@
 //! The control plane and the identity provider, asked as others ask them: over HTTP and through
 //! the Rust interface, on SQLite and on PostgreSQL.
 
+#[cfg(test)]
 mod bundle;
+#[cfg(test)]
 mod crash;
+#[cfg(test)]
 mod keys;
+#[cfg(test)]
 mod metadata;
+#[cfg(test)]
 mod postgres;
+#[cfg(test)]
 mod serving;
+#[cfg(test)]
 mod state;
+#[cfg(test)]
 mod support;
+#[cfg(test)]
 mod token;

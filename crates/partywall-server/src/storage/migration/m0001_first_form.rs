@@ -141,7 +141,7 @@ fn settings() -> TableCreateStatement {
 fn indices() -> [IndexCreateStatement; 5] {
     let index = |name, table| Index::create().name(name).table(table).to_owned();
     [
-        index("tenants_changed", "tenants").col("changed_generation").to_owned(),
+        index("tenants_changed", "tenants").col("changed_generation").col("id").to_owned(),
         index("machines_of_tenant", "machines").col("tenant_id").col("client_id").to_owned(),
         // Two keys can never both be the one that signs.
         index("one_active_key", "signing_keys")
