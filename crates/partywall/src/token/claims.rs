@@ -31,7 +31,7 @@ pub(crate) struct VerifiedClaims {
     pub(crate) scope: Vec<String>,
     pub(crate) client_id: Option<String>,
     pub(crate) jti: Option<String>,
-    /// `iat`; without one, the time of the check.
+    /// `iat`; without one, the earliest it can have been, so that no revocation passes it by.
     pub(crate) issued_at: Timestamp,
     /// `exp`, at most the longest life after `iat` and after the check. Without leeway.
     pub(crate) expires_at: Timestamp,
@@ -79,7 +79,7 @@ impl VerifiedClaims {
             scope: claims.words(rules.traits.scope)?,
             client_id,
             jti: claims.text("jti")?.map(str::to_owned),
-            issued_at: times.issued_at.unwrap_or(now),
+            issued_at: times.issued_at.unwrap_or(times.earliest),
             expires_at: times.expires_at,
             leeway: rules.leeway,
             auth_time: claims.date("auth_time")?.map(|date| date.floor),
@@ -125,7 +125,7 @@ pub struct TokenFacts {
     /// Its own id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jti: Option<String>,
-    /// When it was issued, in seconds since 1970-01-01 UTC.
+    /// When it was issued, or the earliest it can have been, in seconds since 1970-01-01 UTC.
     pub issued_at: Timestamp,
     /// When it expires, in seconds since 1970-01-01 UTC.
     pub expires_at: Timestamp,
@@ -238,7 +238,7 @@ impl<'p> Claims<'p> {
             let max_seconds = max_lifetime.as_secs();
             return Err(TokenError::LifetimeTooLong { expires, max_seconds });
         }
-        Ok(Times { issued_at, expires_at: expires.min(latest) })
+        Ok(Times { issued_at, earliest: expires - max_lifetime, expires_at: expires.min(latest) })
     }
 
     /// Exactly one tenant (M-04).
@@ -457,6 +457,8 @@ impl<'p> Claims<'p> {
 /// When a token is valid.
 pub(super) struct Times {
     pub(super) issued_at: Option<Timestamp>,
+    /// No token of the longest life allowed was issued before.
+    pub(super) earliest: Timestamp,
     pub(super) expires_at: Timestamp,
 }
 

@@ -221,14 +221,17 @@ async fn r10_a_flood_of_unknown_kids_fetches_six_times_and_evicts_nothing() {
 async fn r10_those_who_ask_together_share_one_fetch() {
     let issuer = Issuer::serve(Mood::Late(Duration::from_millis(200))).await;
     let (refresher, _) = issuer.refresher();
-    let asking = (0..50).map(|_| {
+    // Half of them ask for what is there, and half, each, for something else that is not.
+    let asking = (0..50).map(|n| {
         let refresher = refresher.clone();
-        tokio::spawn(async move { refresher.refresh_for_unknown_kid(ISSUER, "k2").await })
+        let kid = if n % 2 == 0 { "k2".to_owned() } else { format!("ghost-{n}") };
+        tokio::spawn(async move { refresher.refresh_for_unknown_kid(ISSUER, &kid).await })
     });
+    let mut found = 0;
     for asked in asking.collect::<Vec<_>>() {
-        assert!(asked.await.unwrap());
+        found += usize::from(asked.await.unwrap());
     }
-    assert_eq!(issuer.hits(), 1);
+    assert_eq!((found, issuer.hits()), (25, 1));
 }
 
 #[tokio::test]
