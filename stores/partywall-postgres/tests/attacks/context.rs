@@ -121,13 +121,13 @@ async fn m18_f4_set_role_and_its_like() {
     // The control: a login that is also a member of the owner, as migrations often leave it.
     // Owners are above the usual policies.
     let root = bench.superuser("naive").await;
-    root.run("CREATE ROLE naive_member LOGIN IN ROLE naive_app, naive_owner").await;
+    root.set_up("CREATE ROLE naive_member LOGIN IN ROLE naive_app, naive_owner").await;
     let member = bench.connect(Wall::Naive, "naive_member", "naive", "").await;
     member.begin(A).await;
     member.run("SET ROLE naive_owner").await;
     assert_eq!(member.count(FOREIGN).await, NOTES);
     // The same mistake behind our wall: FORCE holds the owner, too.
-    root.run("CREATE ROLE walled_member LOGIN IN ROLE partywall_app, partywall_data").await;
+    root.set_up("CREATE ROLE walled_member LOGIN IN ROLE partywall_app, partywall_data").await;
     let member = bench.connect(Wall::Ours, "walled_member", "walled", "").await;
     member.begin(A).await;
     member.run("SET ROLE partywall_data").await;
@@ -345,7 +345,7 @@ async fn m18_f10_a_role_of_the_startup_packet_is_undone() {
         "SELECT query_to_xml('SELECT set_config(''role'', ''tenant_b'', false)', true, false, '')";
 
     let root = bench.superuser("naive").await;
-    root.run(
+    root.set_up(
         "CREATE ROLE tenant_a NOLOGIN; CREATE ROLE tenant_b NOLOGIN;
          CREATE ROLE by_role LOGIN NOINHERIT IN ROLE tenant_a, tenant_b;
          GRANT USAGE ON SCHEMA app TO tenant_a, tenant_b;

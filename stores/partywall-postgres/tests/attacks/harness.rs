@@ -318,6 +318,14 @@ impl Session {
         }
     }
 
+    /// As [`run`](Self::run), one test at a time: two that change the rights on one object at once
+    /// would make one of them fail ("tuple concurrently updated").
+    pub(crate) async fn set_up(&self, sql: &str) {
+        static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+        let _turn = TURN.lock().await;
+        self.run(sql).await;
+    }
+
     /// The first column of the only row.
     pub(crate) async fn text(&self, sql: &str) -> String {
         let rows = self.rows(sql).await.unwrap_or_else(|refused| panic!("{refused:?}\n{sql}"));

@@ -12,7 +12,7 @@ async fn m18_k1_read_the_key_or_create_objects() {
     // The controls: a signing key where `GRANT ALL ON ALL TABLES` reaches it, and the rights that
     // every new database gives to everybody.
     let root = bench.superuser("naive").await;
-    root.run(
+    root.set_up(
         "CREATE TABLE app.signing_key (key bytea); INSERT INTO app.signing_key VALUES ('secret');
          GRANT ALL ON ALL TABLES IN SCHEMA app TO naive_app",
     )
@@ -117,7 +117,7 @@ async fn m18_k2_debug_print_plan() {
     let Some((_naive, _walled)) = pair_as_a().await else { return };
     let bench = bench().unwrap();
     let root = bench.superuser("walled").await;
-    root.run(LEAKY_VARIANTS).await;
+    root.set_up(LEAKY_VARIANTS).await;
 
     for (function, leaks) in [
         ("leaky.key_in_a_variable()", true),
@@ -180,7 +180,7 @@ async fn m18_k3_search_path_hijack_inside_the_definer() {
     let bench = bench().unwrap();
     let root = bench.superuser("walled").await;
     // K1 shows that no slot can make such a schema; here somebody made it for the attacker.
-    root.run(EVIL_SCHEMA).await;
+    root.set_up(EVIL_SCHEMA).await;
 
     let walled = bench.walled().await;
     walled.run("SET search_path = evil, pg_catalog").await;

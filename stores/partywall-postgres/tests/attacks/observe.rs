@@ -70,7 +70,7 @@ async fn m18_o3_estimates_of_explain_residual() {
     // The remedy the documentation names: no statistics on a secret column.
     let bench = bench().unwrap();
     let root = bench.superuser("walled").await;
-    root.run(
+    root.set_up(
         "CREATE TABLE app.o3 (LIKE app.notes INCLUDING ALL);
          INSERT INTO app.o3 OVERRIDING SYSTEM VALUE SELECT * FROM app.notes;
          ALTER TABLE app.o3 OWNER TO partywall_data, ALTER salary SET STATISTICS 0;
@@ -207,7 +207,7 @@ async fn b50_o7_leaky_operators_and_functions() {
     // The control: a wall made of a view, as it was done before row level security. Whoever can
     // make a cheap function sees every row on its way to the filter.
     let root = bench.superuser("naive").await;
-    root.run(
+    root.set_up(
         "SET ROLE naive_owner;
          CREATE VIEW app.filtered AS SELECT * FROM app.notes
            WHERE tenant_id = current_setting('app.tenant_id', true);
@@ -228,7 +228,7 @@ async fn b50_o7_leaky_operators_and_functions() {
 
     // Row level security holds that back, on both walls; ours under every name.
     let root = bench.superuser("walled").await;
-    root.run(
+    root.set_up(
         "CREATE SCHEMA o7; GRANT USAGE ON SCHEMA o7 TO PUBLIC;
          CREATE FUNCTION o7.spy(text) RETURNS bool LANGUAGE plpgsql COST 0.0000001
            AS $$ BEGIN RAISE NOTICE 'saw %', $1; RETURN true; END $$",

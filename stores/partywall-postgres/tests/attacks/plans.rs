@@ -12,7 +12,7 @@ async fn b50_plan_reuse_across_tenants() {
     let Some((_naive, walled)) = pair_as_a().await else { return };
     let bench = bench().unwrap();
     let root = bench.superuser("walled").await;
-    root.run(
+    root.set_up(
         "CREATE VIEW app.invoked WITH (security_invoker) AS SELECT * FROM app.notes;
          CREATE FUNCTION app.inlined() RETURNS SETOF app.notes LANGUAGE sql STABLE
            AS 'SELECT * FROM app.notes';
@@ -69,7 +69,7 @@ async fn b50_plan_reuse_across_roles() {
     let bench = bench().unwrap();
     // The control: a policy of the roles. Owner and application see different rows by one text.
     let root = bench.superuser("naive").await;
-    root.run("CREATE ROLE two_roles LOGIN IN ROLE naive_app, naive_owner").await;
+    root.set_up("CREATE ROLE two_roles LOGIN IN ROLE naive_app, naive_owner").await;
     let two = bench.connect(crate::harness::Wall::Naive, "two_roles", "naive", "").await;
     let by_role = two.client.prepare(TENANTS).await.unwrap();
     let seen = async || two.client.query_one(&by_role, &[]).await.unwrap().get::<_, i64>(0);
@@ -84,7 +84,7 @@ async fn b50_plan_reuse_across_roles() {
 
     // Ours does not depend on the role at all.
     let root = bench.superuser("walled").await;
-    root.run("CREATE ROLE two_walled LOGIN IN ROLE partywall_app, partywall_data").await;
+    root.set_up("CREATE ROLE two_walled LOGIN IN ROLE partywall_app, partywall_data").await;
     let two = bench.connect(crate::harness::Wall::Ours, "two_walled", "walled", "").await;
     let by_role = two.client.prepare(TENANTS).await.unwrap();
     two.begin(A).await;
@@ -179,7 +179,7 @@ async fn b50_leaky_operator_on_the_statistics() {
     let Some((_naive, walled)) = pair_as_a().await else { return };
     let bench = bench().unwrap();
     let root = bench.superuser("walled").await;
-    root.run(
+    root.set_up(
         r#"CREATE SCHEMA leak; GRANT USAGE ON SCHEMA leak TO PUBLIC;
            CREATE FUNCTION leak.spy(int, int) RETURNS bool LANGUAGE plpgsql IMMUTABLE COST 0.0000001
              AS $$ BEGIN RAISE NOTICE 'sampled %', $1; RETURN $1 = $2; END $$;

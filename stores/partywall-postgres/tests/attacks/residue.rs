@@ -437,7 +437,7 @@ async fn t06_p1_alter_role_current_user() {
         ("xmlbinary", "hex", "base64"),
     ];
     let root = bench.superuser("naive").await;
-    root.run("CREATE ROLE naive_p1 LOGIN IN ROLE naive_app").await;
+    root.set_up("CREATE ROLE naive_p1 LOGIN IN ROLE naive_app").await;
     let slot = bench.fresh_slot();
 
     for (wall, role, db) in [(Wall::Naive, "naive_p1", "naive"), (Wall::Ours, &*slot, "walled")] {
@@ -532,8 +532,8 @@ async fn t06_p1_alter_role_password() {
     let bench = bench().unwrap();
     let slot = bench.fresh_slot();
     let root = bench.superuser("walled").await;
-    root.run(&format!("ALTER ROLE {slot} PASSWORD 'right'")).await;
-    root.run("ALTER ROLE manager PASSWORD 'manager'").await;
+    root.set_up(&format!("ALTER ROLE {slot} PASSWORD 'right'")).await;
+    root.set_up("ALTER ROLE manager PASSWORD 'manager'").await;
     let tcp = || {
         PgConnectOptions::new_without_pgpass()
             .host("127.0.0.1")

@@ -64,9 +64,9 @@ async fn t07_s1_partitions_and_materialized_views() {
     // A partition is behind the wall itself, so a grant by mistake opens nothing.
     let bench = bench().unwrap();
     let root = bench.superuser("walled").await;
-    root.run("GRANT SELECT ON app.events_2026 TO partywall_app").await;
+    root.set_up("GRANT SELECT ON app.events_2026 TO partywall_app").await;
     let seen = walled.count("SELECT count(DISTINCT tenant_id) FROM app.events_2026").await;
-    root.run("REVOKE SELECT ON app.events_2026 FROM partywall_app").await;
+    root.set_up("REVOKE SELECT ON app.events_2026 FROM partywall_app").await;
     assert_eq!(seen, 1);
 }
 
@@ -76,7 +76,7 @@ async fn b50_s1_a_partition_made_later() {
     let Some((_naive, walled)) = pair_as_a().await else { return };
     let bench = bench().unwrap();
     let root = bench.superuser("walled").await;
-    root.run(
+    root.set_up(
         "SET ROLE partywall_data;
          CREATE TABLE app.later (LIKE app.events) PARTITION BY RANGE (at);
          CREATE TABLE app.later_2026 PARTITION OF app.later
@@ -184,13 +184,13 @@ async fn m18_s1_lock_table_residual() {
         };
         // A table of its own, so as not to stop the other tests.
         let root = bench.superuser(database).await;
-        root.run(&format!(
+        root.set_up(&format!(
             "SET ROLE {owner}; CREATE TABLE app.lockable (LIKE app.ledger);
              GRANT SELECT, INSERT, UPDATE, DELETE ON app.lockable TO {app}; RESET ROLE"
         ))
         .await;
         if database == "walled" {
-            root.run("SELECT partywall.protect('app.lockable')").await;
+            root.set_up("SELECT partywall.protect('app.lockable')").await;
         }
         session.run("LOCK TABLE app.lockable IN ACCESS EXCLUSIVE MODE").await;
         other.begin(B).await;
@@ -216,7 +216,7 @@ async fn t05_s2_the_owner_and_a_later_permissive_policy() {
 
     // Tables of their own, so as not to open those of the other tests.
     let root = bench.superuser("naive").await;
-    root.run(
+    root.set_up(
         "CREATE TABLE app.s2 AS SELECT * FROM app.notes; ALTER TABLE app.s2 OWNER TO naive_owner;
          ALTER TABLE app.s2 ENABLE ROW LEVEL SECURITY; GRANT SELECT ON app.s2 TO naive_app;
          CREATE POLICY tenant ON app.s2 USING (tenant_id = current_setting('app.tenant_id', true))",
@@ -224,15 +224,15 @@ async fn t05_s2_the_owner_and_a_later_permissive_policy() {
     .await;
     let tenants = "SELECT count(DISTINCT tenant_id) FROM app.s2";
     assert_eq!(naive.count(tenants).await, 1);
-    root.run("SET ROLE naive_owner").await;
+    root.set_up("SET ROLE naive_owner").await;
     assert_eq!(root.count(tenants).await, 4, "the owner, without FORCE");
     naive.end().await; // its lock is in the way of a policy
-    root.run(&careless("app.s2", "naive_owner")).await;
+    root.set_up(&careless("app.s2", "naive_owner")).await;
     naive.begin(A).await;
     assert_eq!(naive.count(tenants).await, 4, "permissive policies add up");
 
     let root = bench.superuser("walled").await;
-    root.run(
+    root.set_up(
         "CREATE TABLE app.s2 AS SELECT * FROM app.notes;
          ALTER TABLE app.s2 OWNER TO partywall_data; SET ROLE partywall_data;
          SELECT partywall.protect('app.s2'); GRANT SELECT ON app.s2 TO partywall_app",
@@ -242,8 +242,8 @@ async fn t05_s2_the_owner_and_a_later_permissive_policy() {
     assert_eq!(walled.count(tenants).await, 1);
     walled.end().await;
     let careless = careless("app.s2", "partywall_data");
-    root.run(&careless).await;
-    root.run(&careless.replace("careless", "to_app").replace("USING", "TO partywall_app USING"))
+    root.set_up(&careless).await;
+    root.set_up(&careless.replace("careless", "to_app").replace("USING", "TO partywall_app USING"))
         .await;
     walled.begin(A).await;
     assert_eq!(walled.count(tenants).await, 1, "RESTRICTIVE: nothing widens it");
@@ -257,7 +257,7 @@ async fn b21_s2_superuser_and_bypassrls_are_above_every_wall_residual() {
     let Some((_naive, _walled)) = pair_as_a().await else { return };
     let bench = bench().unwrap();
     let root = bench.superuser("walled").await;
-    root.run("CREATE ROLE above LOGIN BYPASSRLS IN ROLE partywall_app").await;
+    root.set_up("CREATE ROLE above LOGIN BYPASSRLS IN ROLE partywall_app").await;
     let above = bench.connect(Wall::Ours, "above", "walled", "").await;
     for session in [&root, &above] {
         assert_eq!(session.count(TENANTS).await, 4);
@@ -291,7 +291,7 @@ async fn t08_s3_cached_plan_of_an_immutable_context() {
     let Some((naive, walled)) = pair_as_a().await else { return };
     let bench = bench().unwrap();
     let root = bench.superuser("naive").await;
-    root.run(
+    root.set_up(
         "CREATE FUNCTION app.tenant() RETURNS text LANGUAGE sql IMMUTABLE
            AS $$ SELECT current_setting('app.tenant_id', true) $$;
          CREATE TABLE app.s3 AS SELECT * FROM app.notes; ALTER TABLE app.s3 OWNER TO naive_owner;
