@@ -49,6 +49,7 @@
 
 mod bundle;
 mod config;
+mod connections;
 mod control;
 mod http;
 mod keys;

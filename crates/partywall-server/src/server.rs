@@ -5,7 +5,7 @@ use std::{future::Future, io, time::Duration};
 use axum::Router;
 use tokio::net::TcpListener;
 
-use crate::{bundle, control::ControlPlane, http::guard, provider};
+use crate::{bundle, connections, control::ControlPlane, http::guard, provider};
 
 /// Serves a [`ControlPlane`] over HTTP.
 pub struct Server {
@@ -36,26 +36,25 @@ impl Server {
         guard(routes, Duration::from_secs(60))
     }
 
-    /// Serves all endpoints on `listener` until `shutdown` completes, then lets requests under
-    /// way finish. Meanwhile keys are rotated, bundles kept fresh, and changes by other servers on
-    /// the same database noticed.
+    /// Serves all endpoints on `listener` until `shutdown` completes, then gives requests under
+    /// way ten seconds to finish. Meanwhile keys are rotated, bundles kept fresh, and changes by
+    /// other servers on the same database noticed.
     ///
     /// # Errors
     ///
-    /// When the listener fails.
+    /// When the listener has refused to accept for a minute.
     pub async fn serve(
         self,
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
-        let chores = tokio::spawn(do_chores(self.control.clone()));
         let stopping = self.control.inner.stopping.clone();
-        let stop = async move {
-            shutdown.await;
-            // Long polls answer at once instead of being waited for.
+        let chores = tokio::spawn(do_chores(self.control.clone()));
+        // Long polls answer at once instead of being waited for.
+        let served = connections::serve(listener, self.router(), shutdown, move || {
             stopping.send_replace(true);
-        };
-        let served = axum::serve(listener, self.router()).with_graceful_shutdown(stop).await;
+        });
+        let served = served.await;
         chores.abort();
         served
     }

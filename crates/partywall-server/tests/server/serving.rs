@@ -81,3 +81,41 @@ async fn a_server_notices_what_another_on_the_same_database_changed() {
     stop.send(()).unwrap();
     serving.await.unwrap().unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_dawdles_is_cut_off_and_holds_nobody_up() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(SystemClock::default());
+    let control = ControlPlane::open(config(sqlite(dir.path())), clock).await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = tokio::spawn(Server::new(control).serve(listener, async {
+        let _ = stopped.await;
+    }));
+    let begin = async || {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /bundle/key HTTP/1.1\r\nHost: x\r\n").await.unwrap();
+        stream
+    };
+    let answer = async |stream: &mut tokio::net::TcpStream| {
+        let mut answer = String::new();
+        let read = stream.read_to_string(&mut answer);
+        let _ =
+            tokio::time::timeout(Duration::from_secs(8), read).await.expect("it is not cut off");
+        answer
+    };
+    let (mut prompt, mut dawdling) = (begin().await, begin().await);
+    prompt.write_all(b"Connection: close\r\n\r\n").await.unwrap();
+    assert!(answer(&mut prompt).await.starts_with("HTTP/1.1 200 OK"));
+    let cut = answer(&mut dawdling).await;
+    assert!(!cut.contains("200 OK"), "half a request is answered: {cut}");
+
+    // Nor does half a request keep the server from stopping.
+    let _half = begin().await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    stop.send(()).unwrap();
+    tokio::time::timeout(Duration::from_secs(15), serving).await.unwrap().unwrap().unwrap();
+}
