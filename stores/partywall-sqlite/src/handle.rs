@@ -183,6 +183,11 @@ impl TenantTransaction {
         commit.await.unwrap_or_else(|_| Err(self.closed()))
     }
 
+    #[cfg(test)]
+    pub(crate) fn into_walled(mut self) -> Option<Walled> {
+        self.open.take().map(|open| open.walled)
+    }
+
     fn take(&mut self) -> Result<Open, Error> {
         self.open.take().ok_or_else(|| self.closed())
     }

@@ -362,6 +362,19 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn m13_a_commit_is_on_the_disk_before_it_is_acknowledged() {
+        // A SIGKILL cannot tell: the system still has what was written. Losing power could.
+        let directory = tempfile::tempdir().unwrap();
+        let db = handle(directory.path(), broken::unfiltered).await;
+        let walled = db.into_walled().unwrap();
+        let setting = |name: &str| -> String {
+            let ask = format!("SELECT {name} || '' FROM pragma_{name}");
+            walled.watch.as_wall(|| walled.db.query_row(&ask, (), |row| row.get(0))).unwrap()
+        };
+        assert_eq!((&*setting("journal_mode"), &*setting("synchronous")), ("wal", "2"));
+    }
+
+    #[tokio::test]
     async fn m21_a_foreign_row_fails_the_whole_call_and_closes_the_handle() {
         let directory = tempfile::tempdir().unwrap();
         let mut db = handle(directory.path(), broken::unfiltered).await;

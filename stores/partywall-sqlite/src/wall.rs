@@ -401,6 +401,20 @@ mod tests {
     }
 
     #[test]
+    fn m21_a_row_that_replace_would_remove_meets_the_guard() {
+        // An index the schema's check would refuse, so that a replacement reaches globex.
+        let schema = schema();
+        let db = open(&schema);
+        db.execute_batch("CREATE UNIQUE INDEX u ON partywall_t_invoices (secret)").unwrap();
+        let replace = "INSERT OR REPLACE INTO invoices VALUES ('9', ?1)";
+        let watch = raise(&db, &schema, &ACME.parse().unwrap()).unwrap();
+        assert!(db.execute(replace, ["globex-secret"]).is_err());
+        assert_eq!(watch.last().foreign.take().unwrap().owner, "globex");
+        assert!(db.execute(replace, ["acme-secret"]).is_ok(), "the control: its own row");
+        assert_eq!(secrets(&db, "SELECT id FROM invoices").unwrap(), ["9"]);
+    }
+
+    #[test]
     fn m21_the_witness_sees_every_row_that_comes_out() {
         let schema = schema();
         let db = open(&schema);
