@@ -38,4 +38,7 @@ BEGIN
   EXECUTE format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), {app_lit}::text);
 END
 $partywall$;
+-- Up to PostgreSQL 14 the schema "public" belongs to the superuser and is open to everybody: should
+-- this say that no privileges could be revoked, have its owner run it once. The start-up check
+-- refuses the database until then.
 REVOKE CREATE ON SCHEMA public FROM PUBLIC;

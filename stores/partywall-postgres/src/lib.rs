@@ -1,4 +1,4 @@
-//! PostgreSQL behind Partywall: pool with an unforgeable tenant context, bridge and silo.
+#![doc = include_str!("../README.md")]
 
 mod bulk;
 mod check;

@@ -61,12 +61,15 @@ impl Binaries {
 }
 
 /// The newest server programs on this machine, version 14 or later: in `PATH`, or where Debian,
-/// Red Hat and Homebrew put them.
+/// Red Hat and Homebrew put them. `PARTYWALL_POSTGRES_BIN` names one directory to take instead.
 pub fn find_binaries() -> Option<Binaries> {
     all_binaries().into_iter().max_by_key(Binaries::major)
 }
 
 fn all_binaries() -> Vec<Binaries> {
+    if let Some(dir) = std::env::var_os("PARTYWALL_POSTGRES_BIN") {
+        return Binaries::in_dir(dir).into_iter().collect();
+    }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let in_path = std::env::split_paths(&path);
     let packaged = [("/usr/lib/postgresql", "bin"), ("/usr", "bin"), ("/opt/homebrew/opt", "bin")]
@@ -528,33 +531,38 @@ fn init_db(
     Err(LocalError::InitDb { said: last_lines(&String::from_utf8_lossy(&out.stderr)) })
 }
 
-/// Stops the server a killed run left running on this data directory, if there is one.
+/// Stops the server a killed run left running on this data directory, if there is one, and waits
+/// for what a killed server left: its children hold on to its shared memory for a moment.
 fn stop_leftover(data: &Path) -> Result<(), LocalError> {
     let pid_file = fs::read_to_string(data.join("postmaster.pid")).unwrap_or_default();
-    let Some(pid) = pid_file.lines().next().and_then(|pid| pid.trim().parse::<u32>().ok()) else {
-        return Ok(());
-    };
-    // A server works in its data directory; a stranger that was given the same number does not.
-    let serves = || {
-        let works_in = fs::read_link(format!("/proc/{pid}/cwd"));
-        works_in.is_ok_and(|dir| dir == data)
-    };
-    for (signal, patience) in [(Signal::INT, 10), (Signal::QUIT, 5)] {
-        let deadline = Instant::now() + Duration::from_secs(patience);
-        if serves() {
-            signal_process(pid, signal);
+    let postmaster = pid_file.lines().next().and_then(|pid| pid.trim().parse::<u32>().ok());
+    let Some(postmaster) = postmaster else { return Ok(()) };
+    for (signal, patience) in [(Signal::INT, 10), (Signal::QUIT, 10)] {
+        // A stranger that was given the same number does not work in this directory.
+        if working_in(data).contains(&postmaster) {
+            signal_process(postmaster, signal);
         }
-        while serves() {
-            if Instant::now() > deadline {
-                break;
+        let deadline = Instant::now() + Duration::from_secs(patience);
+        while Instant::now() < deadline {
+            if working_in(data).is_empty() {
+                return Ok(());
             }
             std::thread::sleep(TICK);
         }
     }
-    if serves() {
-        return Err(LocalError::Busy { pid, data: data.to_owned() });
+    match working_in(data).first() {
+        Some(&pid) => Err(LocalError::Busy { pid, data: data.to_owned() }),
+        None => Ok(()),
     }
-    Ok(())
+}
+
+/// The processes whose working directory this is: a server's are in its data directory.
+fn working_in(data: &Path) -> Vec<u32> {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    processes
+        .filter(|process| fs::read_link(process.path().join("cwd")).is_ok_and(|dir| dir == data))
+        .filter_map(|process| process.file_name().to_str()?.parse().ok())
+        .collect()
 }
 
 fn signal_process(pid: u32, signal: Signal) {

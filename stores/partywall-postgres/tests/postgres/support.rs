@@ -69,6 +69,12 @@ impl Walled {
         let create = format!("CREATE ROLE {admin_role} LOGIN CREATEROLE CREATEDB PASSWORD 'admin'");
         run(&mut root, &create).await;
         run(&mut root, &format!("CREATE DATABASE {database} OWNER {admin_role}")).await;
+        // What only the owner of "public" can do on PostgreSQL 14, and nobody need do after it.
+        let mut there = PgConnection::connect_with(&cluster.superuser(&database)).await.unwrap();
+        run(&mut there, "REVOKE CREATE ON SCHEMA public FROM PUBLIC").await;
+        run(&mut there, &format!("GRANT ALL ON SCHEMA public TO {admin_role} WITH GRANT OPTION"))
+            .await;
+        drop(there);
         let admin = cluster.address().username(&admin_role).password("admin").database(&database);
         let mut admin = PgConnection::connect_with(&admin).await.unwrap();
         run(&mut admin, NOTES).await;
