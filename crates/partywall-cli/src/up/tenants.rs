@@ -84,7 +84,7 @@ pub(super) async fn token(
         .await?;
     let (status, body) = (answer.status().as_u16(), answer.text().await?);
     let json: Value = serde_json::from_str(&body).unwrap_or_default();
-    match json["access_token"].as_str() {
+    match json.get("access_token").and_then(Value::as_str) {
         Some(token) => Ok(token.to_owned()),
         None => Err(UpError::NoToken { status, body }),
     }
