@@ -116,7 +116,8 @@ fn backoff(failures: u32) -> Duration {
 /// The control plane's `/bundle`, or any web server that serves the file.
 ///
 /// Asks with `If-None-Match` and, of a control plane, waits on the server for the next change
-/// (`?after=<generation>&wait=<seconds>`), so that a change arrives within a round trip.
+/// (`?after=<generation>&wait=<seconds>&delta=true`), so that a change arrives within a round trip
+/// and costs what changed.
 #[cfg(feature = "http")]
 #[derive(Clone, Debug)]
 pub struct HttpBundleSource {
@@ -159,7 +160,8 @@ impl BundleSource for HttpBundleSource {
             None => self.client.get(&self.url),
             Some(after) => {
                 let joint = if self.url.contains('?') { '&' } else { '?' };
-                let url = format!("{}{joint}after={after}&wait={}", self.url, Self::WAIT);
+                let url =
+                    format!("{}{joint}after={after}&wait={}&delta=true", self.url, Self::WAIT);
                 self.client.get(url).header("if-none-match", format!("\"{after}\""))
             }
         };
