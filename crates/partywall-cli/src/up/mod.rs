@@ -80,7 +80,7 @@ pub(crate) async fn run(args: Args) -> Result<ExitCode, UpError> {
             up_on_postgres(&args, &state, binaries, &screen, stopped).await
         }
         (Some(DataKind::Sqlite), _) | (None, None) => {
-            up(&args, &state, Files::new(&state), &screen, stopped).await
+            up(&args, &state, Files::new(&state)?, &screen, stopped).await
         }
     };
     listening.abort();

@@ -37,6 +37,14 @@ impl StateDir {
         self.path.join(name)
     }
 
+    /// A directory for our eyes only, whatever is put into it.
+    pub(super) fn private(&self, name: &str) -> Result<PathBuf, StateError> {
+        let path = self.join(name);
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&path);
+        made.map_err(|source| StateError::Io { path: path.clone(), source })?;
+        Ok(path)
+    }
+
     /// 32 random bytes, made the first time and kept in a file of that name only we may read.
     pub(super) fn secret(&self, name: &str) -> Result<[u8; 32], StateError> {
         let path = self.join(name);

@@ -8,6 +8,7 @@
 use std::{
     fs::{self, File},
     io::{self, Write},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
@@ -27,7 +28,9 @@ impl BundleFiles {
     /// When the directory cannot be made.
     pub fn in_dir(dir: impl Into<PathBuf>) -> Result<Self, KeeperError> {
         let dir = dir.into();
-        fs::create_dir_all(&dir).map_err(|source| KeeperError { path: dir.clone(), source })?;
+        // A bundle names every tenant: that is nobody else's business on this machine.
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
+        made.map_err(|source| KeeperError { path: dir.clone(), source })?;
         Ok(Self { dir })
     }
 

@@ -19,8 +19,8 @@ pub(in crate::up) struct Files {
 }
 
 impl Files {
-    pub(in crate::up) fn new(state: &StateDir) -> Self {
-        Self { root: state.join("sqlite") }
+    pub(in crate::up) fn new(state: &StateDir) -> Result<Self, UpError> {
+        Ok(Self { root: state.private("sqlite")? })
     }
 }
 
