@@ -1,6 +1,6 @@
 //! The verifier of access tokens, and of every other artefact we sign.
 //!
-//! [`AccessToken::verify`] asks, in this order, and stops at the first no:
+//! Verifying an [`AccessToken`] asks, in this order, and stops at the first no:
 //!
 //! 1. Is it of a size and shape we read at all? (At most 16 KiB, three parts, canonical base64url.
 //!    Five parts would be an encrypted token and are refused unread.)

@@ -165,7 +165,7 @@ async fn r09_the_last_good_keys_survive_every_failure() {
         issuer.set(mood);
         let start = Instant::now();
         let failed = refresher.refresh(ISSUER).await.unwrap_err();
-        assert!(start.elapsed() < Duration::from_millis(2_500), "{failed}");
+        assert!(start.elapsed() < Duration::from_secs(4), "{failed}");
         assert!(published.has("k1") && published.count() == 1, "{failed}");
         outcomes.push(failed.to_string());
 
@@ -260,7 +260,7 @@ async fn r09_an_issuer_that_hangs_does_not_hold_up_another() {
     let refresher = KeyRefresher::new(urls, move |issuer, _| done.send(issuer.to_owned()).unwrap());
     let refresher = refresher.unwrap();
     let running = tokio::spawn(async move { refresher.run().await });
-    let first = tokio::time::timeout(Duration::from_millis(1_500), published.recv()).await;
+    let first = tokio::time::timeout(Duration::from_millis(1_900), published.recv()).await;
     assert_eq!(first.unwrap().as_deref(), Some("quick"));
     running.abort();
 }
