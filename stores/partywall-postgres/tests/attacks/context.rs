@@ -141,7 +141,7 @@ async fn m18_f4_set_role_and_its_like() {
             "SET ROLE naive_owner",
             "SET ROLE partywall_data",
             "SET ROLE partywall_owner",
-            "SET ROLE partywall_slot_1",
+            "SET ROLE partywall_slot_300",
             "SET ROLE postgres",
             "SET SESSION AUTHORIZATION postgres",
             "SET session_replication_role = replica",
@@ -370,6 +370,6 @@ async fn m18_f10_a_role_of_the_startup_packet_is_undone() {
     walled.run(undo).await;
     assert_eq!(walled.count(OWN).await, NOTES);
     assert_eq!(walled.count(FOREIGN).await, 0);
-    let other_slot = "SELECT query_to_xml('SELECT set_config(''role'', ''partywall_slot_1'', false)', true, false, '')";
+    let other_slot = "SELECT query_to_xml('SELECT set_config(''role'', ''partywall_slot_300'', false)', true, false, '')";
     assert_eq!(walled.refusal(other_slot).await, DENIED);
 }

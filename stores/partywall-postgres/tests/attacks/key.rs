@@ -72,7 +72,6 @@ async fn m18_k1_read_the_key_or_create_objects() {
         "ALTER TABLE app.notes NO FORCE ROW LEVEL SECURITY",
         "DROP POLICY partywall ON app.notes",
         "CREATE POLICY trap ON app.notes USING (true)",
-        "CREATE RULE trap AS ON INSERT TO app.notes DO NOTHING",
         "CREATE INDEX ON app.notes (body)",
         "CREATE TRIGGER trap BEFORE INSERT ON app.notes EXECUTE FUNCTION suppress_redundant_updates_trigger()",
         "LOAD 'auto_explain'",

@@ -163,20 +163,23 @@ async fn t07_o6_foreign_key_to_a_row_of_another() {
 async fn t07_o6b_cascade_deletes_a_row_of_another() {
     let Some((naive, walled)) = pair_as_a().await else { return };
     let bench = bench().unwrap();
+    // Two other tenants, since this is committed, and A's and B's notes are being counted.
     for (a, b, database) in
         [(&naive, bench.naive().await, "naive"), (&walled, bench.walled().await, "walled")]
     {
         let root = bench.superuser(database).await;
+        a.end().await;
+        a.begin("brick").await;
         let note = a.count(
-            "INSERT INTO app.notes (tenant_id, body) VALUES ('acme', 'cascades') RETURNING id",
+            "INSERT INTO app.notes (tenant_id, body) VALUES ('brick', 'cascades') RETURNING id",
         );
         let note = note.await;
         a.end().await;
         let comment = format!(
-            "INSERT INTO app.comments (tenant_id, note_id, body) VALUES ('acme-2', {note}, 'o6b')"
+            "INSERT INTO app.comments (tenant_id, note_id, body) VALUES ('cedar', {note}, 'o6b')"
         );
-        let left = "SELECT count(*) FROM app.comments WHERE body IN ('o6b', 'of A')";
-        b.begin(B).await;
+        let left = "SELECT count(*) FROM app.comments WHERE body IN ('o6b', 'of brick')";
+        b.begin("cedar").await;
         if database == "naive" {
             b.run(&comment).await;
             b.end().await;
@@ -185,15 +188,15 @@ async fn t07_o6b_cascade_deletes_a_row_of_another() {
             assert_eq!(b.refusal(&comment).await, "23503");
             b.end().await;
         }
-        a.begin(A).await;
+        a.begin("brick").await;
         a.run(&format!(
-            "INSERT INTO app.comments (tenant_id, note_id, body) VALUES ('acme', {note}, 'of A')"
+            "INSERT INTO app.comments (tenant_id, note_id, body) VALUES ('brick', {note}, 'of brick')"
         ))
         .await;
         a.run(&format!("DELETE FROM app.notes WHERE id = {note}")).await;
         a.end().await;
-        // On both walls A's own comment went along, which is what the constraint says. On the
-        // usual one B's did, too.
+        // On both walls its own comment went along, which is what the constraint says. On the
+        // usual one the other tenant's did, too.
         assert_eq!(root.count(left).await, 0, "{database}");
     }
 }

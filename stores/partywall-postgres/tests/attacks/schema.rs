@@ -169,7 +169,7 @@ async fn t07_s1_truncate_references_trigger() {
 }
 
 /// Whoever may UPDATE or DELETE may lock the whole table: a denial of service inside one
-/// database, bounded by the transaction's time limit.
+/// database, bounded by the limits on transactions and on waiting for locks.
 #[tokio::test]
 async fn m18_s1_lock_table_residual() {
     let Some((naive, walled)) = pair_as_a().await else { return };
@@ -200,6 +200,16 @@ async fn m18_s1_lock_table_residual() {
         other.end().await;
         other.begin(B).await;
         other.run("SELECT * FROM app.lockable").await; // the control
+
+        // No right is needed to queue for that lock, and to have others queue behind: CREATE RULE
+        // looks at who asks only when it has it.
+        session.begin(A).await;
+        session.run("SET LOCAL lock_timeout = '50ms'").await;
+        let rule = "CREATE RULE r AS ON INSERT TO app.lockable DO NOTHING";
+        assert_eq!(session.refusal(rule).await, "55P03");
+        session.end().await;
+        other.end().await;
+        assert_eq!(session.refusal(rule).await, DENIED, "and then refuses");
     }
 }
 
