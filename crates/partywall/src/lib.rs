@@ -24,6 +24,7 @@ pub mod bundle;
 pub mod carry;
 mod clock;
 mod context;
+pub mod manual;
 mod placement;
 mod principal;
 mod store;

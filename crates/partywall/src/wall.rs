@@ -88,6 +88,7 @@ impl Partywall {
         let state = self.0.state.load();
         let state = state.as_ref().ok_or(Refusal::NoBundle)?;
         let now = self.0.clock.now();
+        token.check_length()?;
         let digest = token.digest();
         if let Some(remembered) = self.0.remembered.get(&digest) {
             if holds(&remembered, state, now)? {

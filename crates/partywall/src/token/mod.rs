@@ -115,6 +115,12 @@ impl<'a> AccessToken<'a> {
         }
     }
 
+    /// Refuses what is longer than any token that is read, before it is worth a hash (J-14).
+    pub(crate) fn check_length(&self) -> Result<(), TokenError> {
+        let bytes = self.0.len();
+        if bytes > MAX_TOKEN_LEN { Err(TokenError::TooLarge { bytes }) } else { Ok(()) }
+    }
+
     /// SHA-256 of the whole token, signature included: what a cache may know it by.
     pub(crate) fn digest(&self) -> [u8; 32] {
         digest(&SHA256, self.0.as_bytes()).as_ref().first_chunk().copied().unwrap_or_default()
