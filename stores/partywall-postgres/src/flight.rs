@@ -143,6 +143,7 @@ impl fmt::Debug for Flight {
 pub(crate) struct FlightWire {
     client: Client,
     driver: JoinHandle<()>,
+    major: u32,
     statements: HashMap<Arc<str>, Statement>,
 }
 
@@ -191,9 +192,15 @@ impl Wire for FlightWire {
             .collect();
         config.options(options.join(" "));
         let (client, connection) = config.connect(NoTls).await?;
+        let said = connection.parameter("server_version").unwrap_or_default();
+        let major = said.split('.').next().and_then(|major| major.parse().ok()).unwrap_or_default();
         // Its end is seen by whoever asks the client next.
         let driver = tokio::spawn(async move { drop(connection.await) });
-        Ok(Self { client, driver, statements: HashMap::new() })
+        Ok(Self { client, driver, major, statements: HashMap::new() })
+    }
+
+    fn server_major(&self) -> u32 {
+        self.major
     }
 
     async fn ask(&mut self, sql: String) -> Result<Vec<String>, DriverError> {

@@ -2,6 +2,7 @@
 
 mod bulk;
 mod check;
+mod door;
 mod error;
 mod flight;
 #[cfg(feature = "local")]
@@ -13,6 +14,7 @@ pub mod provision;
 mod questions;
 mod session;
 mod store;
+mod targets;
 mod ticket;
 mod transaction;
 mod wire;
@@ -24,10 +26,8 @@ pub use flight::{Flight, SingleFlight};
 pub use login::{CredentialSource, DerivedLogins, Login, NoCredentials};
 pub use pack::{InitOptions, InvalidPackName, Roles, Table, migration, tenant_name};
 pub use session::{SCRUB, SessionSettings};
-pub use store::{
-    BridgeTarget, BuildError, ConnectError, PoolTarget, Postgres, PostgresBuilder, SessionCount,
-    SiloTarget,
-};
+pub use store::{BuildError, ConnectError, Postgres, PostgresBuilder, SessionCount};
+pub use targets::{BridgeTarget, PoolTarget, SiloTarget};
 pub use ticket::{Backend, Binder, TicketKey, TicketKeyLength};
 pub use transaction::TenantTransaction;
 pub use wire::DriverError;

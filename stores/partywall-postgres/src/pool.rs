@@ -5,7 +5,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak, atomic::AtomicU32},
     time::{Duration, Instant},
 };
 
@@ -14,12 +14,12 @@ use sqlx::postgres::PgConnectOptions;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
+    door::{Door, Greeted, greet},
     error::PostgresError,
     login::{CredentialSource, Login},
-    pack::quote_ident,
     session::SCRUB,
     ticket::ServerClock,
-    wire::{DriverError, Opening, Wire},
+    wire::{DriverError, Wire},
 };
 
 /// Sessions at one target.
@@ -97,6 +97,7 @@ struct Shared<W: Wire> {
     parts: PoolParts,
     permits: Arc<Semaphore>,
     state: Mutex<State<W>>,
+    major: AtomicU32,
 }
 
 struct State<W: Wire> {
@@ -126,7 +127,12 @@ impl<W: Wire> Pool<W> {
         let free = (0..slots).rev().map(|index| Slot { index, leftover: None }).collect();
         let state = State { idle: VecDeque::new(), free, open: 0, closed: false };
         let permits = Arc::new(Semaphore::new(sessions));
-        Self(Arc::new(Shared { parts, permits, state: Mutex::new(state) }))
+        Self(Arc::new(Shared {
+            parts,
+            permits,
+            state: Mutex::new(state),
+            major: AtomicU32::new(0),
+        }))
     }
 
     pub(crate) fn target(&self) -> &Target {
@@ -260,7 +266,7 @@ impl<W: Wire> Shared<W> {
             database: place.database.clone(),
             source,
         };
-        let door = Door { parts: &self.parts, login: &login, place: &place };
+        let door = Door { parts: &self.parts, login: &login, place: &place, major: &self.major };
         let opening = async {
             let opened = match door.open::<W>().await {
                 Err(error) if error.code().as_deref() == Some("28P01") && control.is_some() => {
@@ -547,135 +553,3 @@ impl<W: Wire> Drop for Lease<W> {
         }
     }
 }
-
-/// How to log in, once more if need be.
-struct Door<'a> {
-    parts: &'a PoolParts,
-    login: &'a Login,
-    place: &'a Place,
-}
-
-/// A connection that answered.
-struct Greeted<W> {
-    wire: W,
-    pid: i32,
-    clock: ServerClock,
-    /// The start-up options arrived: there is no pooler in between, or none is feared.
-    straight: bool,
-    /// No wall holds this role.
-    too_powerful: bool,
-}
-
-impl Door<'_> {
-    async fn open<W: Wire>(&self) -> Result<W, DriverError> {
-        let (pins, named_statements) = match &self.parts.settings {
-            Pins::Direct(settings) => {
-                let mut pins = settings.pins();
-                pins.push(("partywall.start", START_MARK.to_owned()));
-                if let Some(schema) = &self.place.schema {
-                    pins.push(("search_path", quote_ident(schema)));
-                }
-                (pins, true)
-            }
-            Pins::ThroughPooler => (Vec::new(), false),
-        };
-        let opening = Opening {
-            server: &self.parts.server,
-            database: &self.place.database,
-            login: self.login,
-            pins: &pins,
-            named_statements,
-        };
-        W::open(opening).await
-    }
-
-    /// Learns pid and clock, ends what an abandoned connection left at work, and takes back what
-    /// somebody made the role remember.
-    async fn settle_in<W: Wire>(
-        &self,
-        mut wire: W,
-        leftover: Option<i32>,
-    ) -> Result<Greeted<W>, DriverError> {
-        if let Some(pid) = leftover {
-            wire.ask(format!("{END_LEFTOVER}{pid}")).await?;
-        }
-        if matches!(self.parts.logins, Logins::Slots { .. })
-            && matches!(self.parts.settings, Pins::Direct(_))
-            && wire.ask(POISONED.to_owned()).await?.first().is_some_and(|n| n != "0")
-        {
-            tracing::warn!(
-                db.role = self.login.role(),
-                "a tenant's statement changed the role's own settings; reset"
-            );
-            match wire.ask(UNPOISON.to_owned()).await {
-                // A standby remembers what its primary does; ours is pinned all the same.
-                Err(error) if error.code().as_deref() == Some("25006") => {}
-                reset => drop(reset?),
-            }
-            // What was remembered is in this session; the next one is free of it.
-            wire.close().await;
-            wire = self.open().await?;
-        }
-        let greeting = greet(&mut wire, "").await?;
-        let straight = match self.parts.settings {
-            Pins::Direct(_) => greeting.mark == START_MARK,
-            Pins::ThroughPooler => true,
-        };
-        let too_powerful =
-            wire.ask(TOO_POWERFUL.to_owned()).await?.first().is_none_or(|n| n != "0");
-        Ok(Greeted { wire, pid: greeting.pid, clock: greeting.clock, straight, too_powerful })
-    }
-
-    /// Sets the slot's password again through the control login.
-    async fn restore_password<W: Wire>(&self, control: Option<&Login>) -> Result<(), DriverError> {
-        let Some(control) = control else { return Ok(()) };
-        tracing::warn!(
-            db.role = self.login.role(),
-            "the role's password was changed; setting it again"
-        );
-        let door = Door { parts: self.parts, login: control, place: self.place };
-        let mut wire = door.open::<W>().await?;
-        wire.ask(crate::provision::set_password(self.login)).await?;
-        wire.close().await;
-        Ok(())
-    }
-}
-
-struct Greeting {
-    pid: i32,
-    clock: ServerClock,
-    mark: String,
-}
-
-/// Runs `first`, then asks for pid, clock and our mark, with a number that must come back: the
-/// proof that this is the answer to this question.
-async fn greet<W: Wire>(wire: &mut W, first: &str) -> Result<Greeting, DriverError> {
-    let mut nonce = [0_u8; 8];
-    aws_lc_rs::rand::fill(&mut nonce).map_err(|_| DriverError::OutOfStep)?;
-    let nonce = u64::from_be_bytes(nonce).to_string();
-    let separator = if first.is_empty() { "" } else { "; " };
-    let question = format!("{first}{separator}{GREETING}, '{nonce}'");
-    let asked = Instant::now();
-    let answer = wire.ask(question).await?;
-    let answered = Instant::now();
-    let [pid, clock, mark, echo] = answer.as_slice() else { return Err(DriverError::OutOfStep) };
-    let (Ok(pid), Ok(clock), true) = (pid.parse(), clock.parse(), *echo == nonce) else {
-        return Err(DriverError::OutOfStep);
-    };
-    Ok(Greeting { pid, clock: ServerClock::read(clock, asked, answered), mark: mark.clone() })
-}
-
-const GREETING: &str = "SELECT pg_catalog.pg_backend_pid(), \
-    (extract(epoch from pg_catalog.clock_timestamp()) * 1000000)::pg_catalog.int8 - 946684800000000, \
-    pg_catalog.current_setting('partywall.start', true)";
-const START_MARK: &str = "straight";
-const END_LEFTOVER: &str = "SELECT pg_catalog.pg_terminate_backend(pid, 5000) FROM pg_catalog.pg_stat_activity \
-    WHERE usename OPERATOR(pg_catalog.=) current_user AND pid OPERATOR(pg_catalog.=) ";
-const POISONED: &str = "SELECT pg_catalog.count(*) FROM pg_catalog.pg_db_role_setting s \
-    JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) s.setrole \
-    WHERE r.rolname OPERATOR(pg_catalog.=) session_user";
-const TOO_POWERFUL: &str = "SELECT pg_catalog.count(*) FROM pg_catalog.pg_roles \
-    WHERE rolname OPERATOR(pg_catalog.=) session_user \
-    AND (rolsuper OR rolbypassrls OR rolcreaterole OR rolreplication)";
-const UNPOISON: &str = "DO $$ BEGIN EXECUTE pg_catalog.format('ALTER ROLE CURRENT_USER IN DATABASE %I RESET ALL', \
-    pg_catalog.current_database()); EXECUTE 'ALTER ROLE CURRENT_USER RESET ALL'; END $$";

@@ -54,7 +54,8 @@ impl SessionSettings {
     }
 
     /// All of them. Encoding, `DateStyle` and `TimeZone` are start-up parameters of the drivers.
-    pub(crate) fn pins(&self) -> Vec<(&'static str, String)> {
+    /// A server refuses a connection that names a setting it does not know, hence `major`.
+    pub(crate) fn pins(&self, major: u32) -> Vec<(&'static str, String)> {
         let millis = |limit: Duration| limit.as_millis().to_string();
         let mut pins = vec![
             ("search_path", self.search_path.clone()),
@@ -62,6 +63,9 @@ impl SessionSettings {
             ("lock_timeout", millis(self.lock_timeout)),
             ("idle_in_transaction_session_timeout", millis(self.idle_in_transaction_timeout)),
         ];
+        if major >= 17 {
+            pins.push(("transaction_timeout", "0".to_owned()));
+        }
         pins.extend(FIXED_PINS.iter().map(|&(name, value)| (name, value.to_owned())));
         pins
     }
@@ -78,7 +82,8 @@ impl Default for SessionSettings {
     }
 }
 
-/// Settings that change what a statement means, or whether it runs, at their ordinary values.
+/// Settings that change what a statement means, or whether it and the session live, at their
+/// ordinary values. Every other is taken back when a session is opened.
 const FIXED_PINS: &[(&str, &str)] = &[
     ("role", "none"),
     ("row_security", "on"),
@@ -94,7 +99,13 @@ const FIXED_PINS: &[(&str, &str)] = &[
     ("default_transaction_isolation", "read committed"),
     ("default_transaction_read_only", "off"),
     ("default_transaction_deferrable", "off"),
-    ("synchronous_commit", "on"),
+    ("gin_fuzzy_search_limit", "0"),
+    ("exit_on_error", "off"),
+    ("idle_session_timeout", "0"),
+    ("tcp_user_timeout", "0"),
+    ("tcp_keepalives_idle", "0"),
+    ("tcp_keepalives_interval", "0"),
+    ("tcp_keepalives_count", "0"),
     ("check_function_bodies", "on"),
     ("default_tablespace", ""),
     ("temp_tablespaces", ""),

@@ -26,6 +26,9 @@ pub(crate) trait Wire: Sized + Send + 'static {
     /// Opens one.
     fn open(opening: Opening<'_>) -> impl Future<Output = Result<Self, DriverError>> + Send;
 
+    /// The server's major version, as it said when it let us in; 0 when it did not.
+    fn server_major(&self) -> u32;
+
     /// Sends one message of any number of statements, and returns the last row, as text.
     ///
     /// Returns only when the server is ready for the next message.
@@ -60,6 +63,10 @@ impl Wire for PgConnection {
             options = options.statement_cache_capacity(0).extra_float_digits(None);
         }
         Ok(Self::connect_with(&options).await?)
+    }
+
+    fn server_major(&self) -> u32 {
+        self.server_version_num().unwrap_or_default() / 10_000
     }
 
     async fn ask(&mut self, sql: String) -> Result<Vec<String>, DriverError> {

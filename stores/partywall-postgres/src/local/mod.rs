@@ -5,89 +5,27 @@
 //! asked to. Everybody logs in with a password, the superuser with one generated at `initdb`.
 //! Started by root, the server runs as an unprivileged user (PostgreSQL refuses root).
 
+mod binaries;
+mod system;
+
 use std::{
     fs, io,
-    net::TcpListener,
-    os::unix::{
-        fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown},
-        process::CommandExt,
-    },
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use sqlx::postgres::PgConnectOptions;
 use zeroize::Zeroizing;
 
-/// The server programs of one PostgreSQL version.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Binaries {
-    dir: PathBuf,
-    major: u32,
-}
-
-impl Binaries {
-    /// The programs in `dir`, when `initdb` and `postgres` are there and of version 14 or later.
-    pub fn in_dir(dir: impl Into<PathBuf>) -> Option<Self> {
-        let dir = dir.into();
-        if !dir.join("initdb").is_file() {
-            return None;
-        }
-        let out = Command::new(dir.join("postgres")).arg("--version").output().ok()?;
-        let text = String::from_utf8(out.stdout).ok()?;
-        // "postgres (PostgreSQL) 15.20 (Debian …)"
-        let number = text.split(' ').find(|w| w.starts_with(|c: char| c.is_ascii_digit()))?;
-        let digits = number.split(|c: char| !c.is_ascii_digit()).next()?;
-        let major = digits.parse().ok()?;
-        (major >= OLDEST_MAJOR).then_some(Self { dir, major })
-    }
-
-    /// The directory they are in.
-    pub fn dir(&self) -> &Path {
-        &self.dir
-    }
-
-    /// The major version.
-    pub fn major(&self) -> u32 {
-        self.major
-    }
-
-    /// The path of one of the programs, such as `pg_basebackup`.
-    pub fn program(&self, name: &str) -> PathBuf {
-        self.dir.join(name)
-    }
-}
-
-/// The newest server programs on this machine, version 14 or later: in `PATH`, or where Debian,
-/// Red Hat and Homebrew put them. `PARTYWALL_POSTGRES_BIN` names one directory to take instead.
-pub fn find_binaries() -> Option<Binaries> {
-    all_binaries().into_iter().max_by_key(Binaries::major)
-}
-
-fn all_binaries() -> Vec<Binaries> {
-    if let Some(dir) = std::env::var_os("PARTYWALL_POSTGRES_BIN") {
-        return Binaries::in_dir(dir).into_iter().collect();
-    }
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let in_path = std::env::split_paths(&path);
-    let packaged = [("/usr/lib/postgresql", "bin"), ("/usr", "bin"), ("/opt/homebrew/opt", "bin")]
-        .into_iter()
-        .flat_map(|(parent, bin)| {
-            let children = fs::read_dir(parent).into_iter().flatten().flatten();
-            children
-                .filter(move |d| {
-                    let name = d.file_name();
-                    let name = name.to_string_lossy();
-                    parent == "/usr/lib/postgresql"
-                        || name.starts_with("pgsql-")
-                        || name.starts_with("postgresql@")
-                })
-                .map(move |d| d.path().join(bin))
-        });
-    in_path.chain(packaged).filter_map(Binaries::in_dir).collect()
-}
+use binaries::all_binaries;
+pub use binaries::{Binaries, find_binaries};
+use system::{
+    Unprivileged, free_port, give_to, own_directory, random_hex, run_as, set_mode, signal_process,
+    working_in, write_private,
+};
 
 /// How to run a cluster; see [`Cluster::start`].
 #[derive(Clone, Debug)]
@@ -389,7 +327,7 @@ pub enum LocalError {
 }
 
 impl LocalError {
-    fn io(path: &Path, source: io::Error) -> Self {
+    pub(super) fn io(path: &Path, source: io::Error) -> Self {
         Self::Io { path: path.to_owned(), source }
     }
 }
@@ -439,33 +377,6 @@ impl Drop for Socket {
     }
 }
 
-/// The user the server runs as when we are root.
-#[derive(Clone, Copy, Debug)]
-struct Unprivileged {
-    uid: u32,
-    gid: u32,
-}
-
-impl Unprivileged {
-    fn find() -> Result<Option<Self>, LocalError> {
-        if !rustix::process::geteuid().is_root() {
-            return Ok(None);
-        }
-        let passwd = Path::new("/etc/passwd");
-        let users = fs::read_to_string(passwd).map_err(|e| LocalError::io(passwd, e))?;
-        let find = |wanted: &str| {
-            users.lines().find_map(|line| {
-                let mut fields = line.split(':');
-                let name = fields.next()?;
-                let uid = fields.nth(1)?.parse().ok()?;
-                let gid = fields.next()?.parse().ok()?;
-                (name == wanted && uid != 0).then_some(Self { uid, gid })
-            })
-        };
-        find("postgres").or_else(|| find("nobody")).map(Some).ok_or(LocalError::NoUser)
-    }
-}
-
 fn choose_binaries(options: &ClusterOptions, data: &Path) -> Result<Binaries, LocalError> {
     let made_by =
         fs::read_to_string(data.join("PG_VERSION")).ok().and_then(|v| v.trim().parse().ok());
@@ -473,7 +384,7 @@ fn choose_binaries(options: &ClusterOptions, data: &Path) -> Result<Binaries, Lo
     match made_by {
         Some(found) => candidates
             .into_iter()
-            .find(|b| b.major == found)
+            .find(|b| b.major() == found)
             .ok_or_else(|| LocalError::OtherVersion { data: data.to_owned(), found }),
         None => candidates.into_iter().max_by_key(Binaries::major).ok_or(LocalError::NoBinaries),
     }
@@ -556,80 +467,12 @@ fn stop_leftover(data: &Path) -> Result<(), LocalError> {
     }
 }
 
-/// The processes whose working directory this is: a server's are in its data directory.
-fn working_in(data: &Path) -> Vec<u32> {
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    processes
-        .filter(|process| fs::read_link(process.path().join("cwd")).is_ok_and(|dir| dir == data))
-        .filter_map(|process| process.file_name().to_str()?.parse().ok())
-        .collect()
-}
-
-fn signal_process(pid: u32, signal: Signal) {
-    if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
-        // The process may have ended meanwhile, which is what is wanted.
-        let _already_gone = kill_process(pid, signal);
-    }
-}
-
-fn run_as(command: &mut Command, user: Option<Unprivileged>) {
-    if let Some(user) = user {
-        command.uid(user.uid).gid(user.gid);
-    }
-    command.current_dir("/");
-    command.env_clear().env("PATH", "/usr/bin:/bin").env("LC_ALL", "C").env("TZ", "UTC");
-}
-
-fn own_directory(dir: &Path, user: Option<Unprivileged>) -> Result<(), LocalError> {
-    fs::create_dir_all(dir).map_err(|e| LocalError::io(dir, e))?;
-    set_mode(dir, 0o700)?;
-    give_to(dir, user)
-}
-
-fn give_to(path: &Path, user: Option<Unprivileged>) -> Result<(), LocalError> {
-    let Some(user) = user else { return Ok(()) };
-    let owner = fs::metadata(path).map_err(|e| LocalError::io(path, e))?.uid();
-    if owner == user.uid {
-        return Ok(());
-    }
-    chown(path, Some(user.uid), Some(user.gid)).map_err(|e| LocalError::io(path, e))
-}
-
-fn set_mode(path: &Path, mode: u32) -> Result<(), LocalError> {
-    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(|e| LocalError::io(path, e))
-}
-
-fn write_private(file: &Path, text: &str) -> Result<(), LocalError> {
-    let _not_there = fs::remove_file(file);
-    let mut options = fs::OpenOptions::new();
-    let opened = options.write(true).create_new(true).mode(0o600).open(file);
-    opened
-        .and_then(|mut f| io::Write::write_all(&mut f, text.as_bytes()))
-        .map_err(|e| LocalError::io(file, e))
-}
-
-fn random_hex() -> Result<Zeroizing<String>, LocalError> {
-    let mut bytes = Zeroizing::new([0_u8; 32]);
-    aws_lc_rs::rand::fill(bytes.as_mut_slice())
-        .map_err(|_| LocalError::io(Path::new("random"), io::Error::other("no randomness")))?;
-    Ok(Zeroizing::new(bytes.iter().map(|b| format!("{b:02x}")).collect()))
-}
-
-fn free_port() -> Result<u16, LocalError> {
-    TcpListener::bind(("127.0.0.1", 0))
-        .and_then(|listener| listener.local_addr())
-        .map(|address| address.port())
-        .map_err(|e| LocalError::io(Path::new("127.0.0.1"), e))
-}
-
 fn last_lines(said: &str) -> String {
     let lines: Vec<_> = said.lines().collect();
     let skip = lines.len().saturating_sub(8);
     lines.into_iter().skip(skip).collect::<Vec<_>>().join(" | ")
 }
 
-/// The oldest major version the wall works on.
-const OLDEST_MAJOR: u32 = 14;
 /// The number in the socket's name when there is no loopback port.
 const SOCKET_PORT: u16 = 5432;
 /// `sun_path` has 108 bytes on Linux and 104 on BSD, with a NUL at the end.
