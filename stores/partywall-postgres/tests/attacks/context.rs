@@ -113,6 +113,49 @@ async fn m18_f3_forged_tickets() {
     assert_eq!(walled.count(OWN).await, NOTES);
 }
 
+/// One uuid has many spellings, and each would be another tenant id for the same rows.
+#[tokio::test]
+async fn m18_f3_another_spelling_of_a_uuid() {
+    let Some((naive, walled)) = pair_as_a().await else { return };
+    let bench = bench().unwrap();
+    let uuid = "7d3c0a52-4b2e-4b9e-9c39-0a7f6c1e2d11";
+    let table = "CREATE TABLE app.by_uuid (tenant_id uuid, body text);
+                 INSERT INTO app.by_uuid VALUES ('7d3c0a52-4b2e-4b9e-9c39-0a7f6c1e2d11', 'of uuid')";
+    let root = bench.superuser("naive").await;
+    root.set_up(&format!(
+        "SET ROLE naive_owner; {table}; ALTER TABLE app.by_uuid ENABLE ROW LEVEL SECURITY;
+         CREATE POLICY tenant ON app.by_uuid
+           USING (tenant_id = current_setting('app.tenant_id')::uuid);
+         GRANT SELECT ON app.by_uuid TO naive_app"
+    ))
+    .await;
+    let root = bench.superuser("walled").await;
+    root.set_up(&format!(
+        "SET ROLE partywall_data; {table}; SELECT partywall.protect('app.by_uuid');
+         GRANT SELECT ON app.by_uuid TO partywall_app"
+    ))
+    .await;
+    naive.end().await;
+    walled.end().await;
+
+    let read = "SELECT body FROM app.by_uuid";
+    for session in [&naive, &walled] {
+        session.begin(uuid).await;
+        assert_eq!(session.text(read).await, "of uuid", "the control");
+        session.end().await;
+    }
+    for alias in [uuid.to_uppercase(), uuid.replace('-', ""), format!("{{{uuid}}}")] {
+        naive.begin(&alias).await;
+        assert_eq!(naive.text(read).await, "of uuid", "{alias}");
+        naive.end().await;
+        walled.begin(&alias).await;
+        assert_eq!(walled.refusal(read).await, "22P02", "{alias}");
+        walled.end().await;
+    }
+    walled.begin(A).await;
+    assert_eq!(walled.refusal(read).await, "22P02", "a tenant whose id is none");
+}
+
 #[tokio::test]
 async fn m18_f4_set_role_and_its_like() {
     let Some((naive, walled)) = pair_as_a().await else { return };

@@ -492,6 +492,7 @@ async fn t06_p1_alter_role_to_lock_the_next_out() {
         "statement_timeout = 1",
         "lock_timeout = 1",
         "idle_in_transaction_session_timeout = 1",
+        "idle_session_timeout = 1",
         "default_transaction_read_only = on",
         "exit_on_error = on",
         "local_preload_libraries = 'nowhere'",
@@ -501,15 +502,6 @@ async fn t06_p1_alter_role_to_lock_the_next_out() {
         "work_mem = '64kB'",
     ] {
         b_is_served_after(&format!("ALTER ROLE CURRENT_USER SET {lock_out}")).await;
-    }
-}
-
-/// A millisecond of idleness ends the session: before the pool's next statement, every time.
-#[tokio::test]
-#[ignore = "fails: the start-up options of the pool do not pin idle_session_timeout"]
-async fn t06_p1_alter_role_to_end_idle_sessions() {
-    if bench().is_some() {
-        b_is_served_after("ALTER ROLE CURRENT_USER SET idle_session_timeout = 1").await;
     }
 }
 

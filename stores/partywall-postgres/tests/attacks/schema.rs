@@ -70,6 +70,36 @@ async fn t07_s1_partitions_and_materialized_views() {
     assert_eq!(seen, 1);
 }
 
+/// `GRANT ALL ON ALL TABLES`, run before the wall went up: `protect` takes back what it must.
+#[tokio::test]
+async fn t07_s1_grants_given_before_protect() {
+    let Some((_naive, walled)) = pair_as_a().await else { return };
+    let root = bench().unwrap().superuser("walled").await;
+    root.set_up(
+        "SET ROLE partywall_data;
+         CREATE TABLE app.granted (tenant_id text, at date) PARTITION BY RANGE (at);
+         CREATE TABLE app.granted_2026 PARTITION OF app.granted
+           FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
+         INSERT INTO app.granted VALUES ('acme', '2026-05-05'), ('acme-2', '2026-05-05');
+         GRANT ALL ON app.granted, app.granted_2026 TO partywall_app, PUBLIC",
+    )
+    .await;
+    let [parent, part] = ["app.granted", "app.granted_2026"]
+        .map(|table| format!("SELECT count(DISTINCT tenant_id) FROM {table}"));
+    let truncate = "TRUNCATE app.granted; ROLLBACK TO s; RELEASE s";
+    for open in [&parent, &part] {
+        assert_eq!(walled.count(open).await, 2, "the control: open before");
+    }
+    walled.run(&format!("SAVEPOINT s; {truncate}")).await;
+    walled.end().await;
+    root.set_up("SELECT partywall.protect('app.granted')").await;
+    walled.begin(A).await;
+    assert_eq!(walled.count(&parent).await, 1);
+    assert_eq!(walled.refusal_inside(&part).await, DENIED);
+    assert_eq!(walled.refusal_inside("TRUNCATE app.granted").await, DENIED);
+    assert_eq!(walled.refusal_inside("TRUNCATE app.granted_2026").await, DENIED);
+}
+
 /// A partition made after `protect` has no policy of its own, and no grant either.
 #[tokio::test]
 async fn b50_s1_a_partition_made_later() {
