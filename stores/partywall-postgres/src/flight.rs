@@ -112,6 +112,7 @@ impl Flight {
         sql: &str,
         params: &[&(dyn ToSql + Sync)],
     ) -> Result<Vec<Row>, DriverError> {
+        self.lease.under_way();
         let session = self.lease.session()?;
         let (pid, now) = (session.pid, session.clock.now());
         let statement = session.wire.statement(sql).await?;
@@ -129,6 +130,7 @@ impl Flight {
         bound?;
         let rows = rows?;
         committed?;
+        self.lease.committed();
         Ok(rows)
     }
 }

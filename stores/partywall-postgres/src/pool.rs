@@ -422,8 +422,13 @@ pub(crate) enum End {
 impl<W: Wire> Session<W> {
     /// Rolls back what is open. When it is not known where the conversation stands, asks a
     /// question only this session can answer, and believes nothing else.
+    ///
+    /// After a commit whose every answer was read there is nothing to ask, unless the clock was
+    /// read too long ago: the session is free for the next request at once.
     async fn tidy(&mut self, ended: End, clock_age: Duration) -> Result<(), DriverError> {
-        self.wire.settle().await?;
+        if ended == End::Unknown {
+            self.wire.settle().await?;
+        }
         if std::mem::take(&mut self.challenged) {
             self.wire.ask("ROLLBACK".to_owned()).await?;
         }
@@ -529,6 +534,11 @@ impl<W: Wire> Lease<W> {
     /// Says that the transaction was committed and every answer read.
     pub(crate) fn committed(&mut self) {
         self.ended = End::Committed;
+    }
+
+    /// Says that another transaction is under way.
+    pub(crate) fn under_way(&mut self) {
+        self.ended = End::Unknown;
     }
 
     /// Closes the session at once.
