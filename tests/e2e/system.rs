@@ -11,7 +11,7 @@ use std::{
     process::{Child, Command, ExitStatus, Output, Stdio},
     sync::{
         OnceLock,
-        mpsc::{Receiver, RecvTimeoutError, channel},
+        mpsc::{Receiver, RecvTimeoutError, Sender, channel},
     },
     thread,
     time::{Duration, Instant},
@@ -63,8 +63,16 @@ pub(crate) fn state_dir() -> TempDir {
 pub(crate) struct System {
     child: Child,
     state: PathBuf,
-    lines: Receiver<String>,
-    said: String,
+    lines: Receiver<Line>,
+    /// Standard output: the account.
+    out: String,
+    /// Standard error: progress, the log, complaints.
+    err: String,
+}
+
+enum Line {
+    Out(String),
+    Err(String),
 }
 
 impl System {
@@ -73,47 +81,42 @@ impl System {
         let mut command = Command::new(program());
         command.args(["up", "--listen", "127.0.0.1:0", "--state-dir"]).arg(state).args(args);
         // Nothing of the caller's may decide what the test sees.
-        command.env_remove("RUST_LOG").current_dir(state);
+        command.env_remove("PARTYWALL_LOG").current_dir(state);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
 
         let (sender, lines) = channel();
-        let streams: [Box<dyn Read + Send>; 2] =
-            [Box::new(child.stdout.take().unwrap()), Box::new(child.stderr.take().unwrap())];
-        for stream in streams {
-            let sender = sender.clone();
-            thread::spawn(move || {
-                for line in BufReader::new(stream).lines().map_while(Result::ok) {
-                    if sender.send(line).is_err() {
-                        break;
-                    }
-                }
-            });
-        }
-        Self { child, state: state.to_owned(), lines, said: String::new() }
+        listen(child.stdout.take().unwrap(), sender.clone(), Line::Out);
+        listen(child.stderr.take().unwrap(), sender, Line::Err);
+        Self { child, state: state.to_owned(), lines, out: String::new(), err: String::new() }
     }
 
-    /// Everything heard so far.
-    pub(crate) fn said(&self) -> &str {
-        &self.said
+    /// The account, as far as it was heard.
+    pub(crate) fn account(&self) -> &str {
+        &self.out
+    }
+
+    /// Everything heard so far, for the message of a test that fails.
+    pub(crate) fn said(&self) -> String {
+        format!("{}{}", self.err, self.out)
     }
 
     /// Listens until a line contains `text`.
     #[track_caller]
     pub(crate) fn wait_for(&mut self, text: &str) {
         let deadline = Instant::now() + PATIENCE;
-        while !self.said.contains(text) {
+        while !self.out.contains(text) && !self.err.contains(text) {
             match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(line) => self.hear(&line),
-                Err(RecvTimeoutError::Timeout) => panic!("no {text:?} in time:\n{}", self.said),
+                Ok(line) => self.hear(line),
+                Err(RecvTimeoutError::Timeout) => panic!("no {text:?} in time:\n{}", self.said()),
                 Err(RecvTimeoutError::Disconnected) => {
-                    panic!("ended without {text:?}:\n{}", self.said)
+                    panic!("ended without {text:?}:\n{}", self.said())
                 }
             }
         }
     }
 
-    /// Listens until it serves and the account is complete. They come on two streams, in no order.
+    /// Listens until it serves and the account is complete: two streams, in no order.
     #[track_caller]
     pub(crate) fn wait_until_serving(&mut self) {
         self.wait_for("serving;");
@@ -126,21 +129,25 @@ impl System {
         let deadline = Instant::now() + PATIENCE;
         loop {
             while let Ok(line) = self.lines.recv_timeout(Duration::from_millis(20)) {
-                self.hear(&line);
+                self.hear(line);
             }
             if let Some(status) = self.child.try_wait().unwrap() {
                 while let Ok(line) = self.lines.recv_timeout(Duration::from_millis(200)) {
-                    self.hear(&line);
+                    self.hear(line);
                 }
                 return status;
             }
-            assert!(Instant::now() < deadline, "did not end in time:\n{}", self.said);
+            assert!(Instant::now() < deadline, "did not end in time:\n{}", self.said());
         }
     }
 
-    fn hear(&mut self, line: &str) {
-        self.said.push_str(line);
-        self.said.push('\n');
+    fn hear(&mut self, line: Line) {
+        let (heard, line) = match &line {
+            Line::Out(line) => (&mut self.out, line),
+            Line::Err(line) => (&mut self.err, line),
+        };
+        heard.push_str(line);
+        heard.push('\n');
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -157,7 +164,7 @@ impl System {
     pub(crate) fn interrupt_and_wait(&mut self) {
         self.interrupt();
         let status = self.wait();
-        assert!(status.success(), "{status}:\n{}", self.said);
+        assert!(status.success(), "{status}:\n{}", self.said());
     }
 
     /// SIGKILL: the program has no say in it, and its children are not told.
@@ -206,6 +213,17 @@ pub(crate) fn processes_in(dir: &Path) -> Vec<Process> {
         (works_there || command.contains(&told)).then_some(Process { pid, uid, command })
     };
     fs::read_dir("/proc").unwrap().flatten().filter_map(process).collect()
+}
+
+/// Hears a stream to its end, line by line.
+fn listen(stream: impl Read + Send + 'static, sender: Sender<Line>, said: fn(String) -> Line) {
+    thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            if sender.send(said(line)).is_err() {
+                break;
+            }
+        }
+    });
 }
 
 fn signal(name: &str, pid: u32) {

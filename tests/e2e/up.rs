@@ -70,14 +70,14 @@ fn keeps_its_data(data: &str, end: fn(&mut System)) {
     let mut first = System::up(state.path(), &["--data", data]);
     first.wait_until_serving();
     // In the order they are printed: a list, then a new invoice.
-    let [before, created] = pasted(first.said());
+    let [before, created] = pasted(first.account());
     let id = created.get("id").and_then(Value::as_str).expect("an invoice was created");
     assert!(!before.to_string().contains(id), "the invoice was there before: {before}");
     end(&mut first);
 
     let mut second = System::up(state.path(), &["--data", data]);
     second.wait_until_serving();
-    let [after, _] = pasted(second.said());
+    let [after, _] = pasted(second.account());
     assert!(after.to_string().contains(id), "{id} is gone: {after}");
     second.interrupt_and_wait();
     // Neither this run's servers nor any that the first could not take with it.
@@ -113,7 +113,7 @@ fn a_fresh_token_is_had_by_the_printed_line() {
     let state = state_dir();
     let mut system = System::up(state.path(), &["--data", SQLITE]);
     system.wait_until_serving();
-    let (_, rest) = system.said().split_once("A fresh token for").unwrap();
+    let (_, rest) = system.account().split_once("A fresh token for").unwrap();
     let lines = rest.lines().skip(1).take_while(|line| line.is_empty() || line.starts_with(' '));
     let output = shell(&lines.collect::<Vec<_>>().join("\n"));
     let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -183,7 +183,7 @@ fn a_state_directory_in_use_is_refused_and_its_user_not_disturbed() {
     assert_eq!(second.status.code(), Some(1), "{complaint}");
     assert!(complaint.contains("in use") && complaint.contains("--state-dir"), "{complaint}");
 
-    let [list, _] = pasted(first.said());
+    let [list, _] = pasted(first.account());
     assert!(list.is_array(), "{list}");
     first.interrupt_and_wait();
 }
