@@ -5,6 +5,7 @@ use std::{
     fmt::Write as _,
     fs,
     future::poll_fn,
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
     process::{Command, Stdio},
     sync::{
         Arc, LazyLock, Mutex,
@@ -85,7 +86,6 @@ impl Bench {
             eprintln!("SKIPPED: no PostgreSQL server programs on this machine (postgresql)");
             return None;
         }
-        use std::os::unix::fs::PermissionsExt as _;
         // The server's user must be able to pass through.
         let open = fs::Permissions::from_mode(0o711);
         let dir = tempfile::Builder::new().permissions(open).tempdir().unwrap().keep();
@@ -227,6 +227,7 @@ fn stop_with_this_process(server: u32, dir: &std::path::Path) {
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
+        .process_group(0) // so that what stops the tests, Ctrl-C too, does not stop it
         .spawn()
         .unwrap();
     std::mem::forget(janitor);
