@@ -75,12 +75,12 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL RESTRICTED COST 30
 AS $partywall$
 DECLARE
   ticket pg_catalog.bytea := pg_catalog.decode(pg_catalog.current_setting('partywall.ticket', true), 'hex');
-  len pg_catalog.int4 := CASE WHEN pg_catalog.octet_length(ticket) OPERATOR(pg_catalog.>) 49
-                  THEN pg_catalog.get_byte(ticket, 48) ELSE 0 END;
   tenant pg_catalog.text;
 BEGIN
-  -- 'escape' leaves the alphabet of a tenant id as it is, and cannot fail on any other byte.
-  SELECT pg_catalog.encode(pg_catalog.substr(ticket, 50, len), 'escape')
+  -- 'escape' leaves the alphabet of a tenant id as it is, and cannot fail on any other byte; the CASE
+  -- keeps get_byte() from a short ticket, even while a plan's constants are computed.
+  SELECT CASE WHEN pg_catalog.octet_length(ticket) OPERATOR(pg_catalog.>) 49 THEN
+           pg_catalog.encode(pg_catalog.substr(ticket, 50, pg_catalog.get_byte(ticket, 48)), 'escape') END
     INTO tenant
     FROM (SELECT k.seed,
                  pg_catalog.encode(pg_catalog.substr(ticket, 1, 32), 'hex') COLLATE pg_catalog."C" AS given,
@@ -91,9 +91,7 @@ BEGIN
                        pg_catalog.int4send(pg_catalog.pg_backend_pid()))),
                    'hex') COLLATE pg_catalog."C" AS right_one
             FROM partywall.ticket_key k
-           WHERE len OPERATOR(pg_catalog.>=) 1
-             AND pg_catalog.octet_length(ticket) OPERATOR(pg_catalog.>=) (49 OPERATOR(pg_catalog.+) len)
-             AND pg_catalog.timestamptz_send(pg_catalog.transaction_timestamp())
+           WHERE pg_catalog.timestamptz_send(pg_catalog.transaction_timestamp())
                  OPERATOR(pg_catalog.>=) pg_catalog.substr(ticket, 33, 8)
              AND pg_catalog.timestamptz_send(pg_catalog.transaction_timestamp())
                  OPERATOR(pg_catalog.<=) pg_catalog.substr(ticket, 41, 8)

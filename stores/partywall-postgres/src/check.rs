@@ -7,9 +7,8 @@ use sqlx::PgConnection;
 
 use crate::{
     error::PostgresError,
-    pool::Pool,
     questions::QUESTIONS,
-    store::Postgres,
+    store::{Checked, Postgres},
     ticket::{TicketKey, Window},
     wire::Wire as _,
 };
@@ -79,16 +78,17 @@ impl Postgres {
     /// tenant column and no forced row policy of ours; another key.
     pub async fn verify(&self) -> Result<Vec<Finding>, Unfit> {
         let mut weak = Vec::new();
-        for (target, sessions, key, columns) in self.pools() {
-            let mut findings = check(sessions, key, columns).await.map_err(|source| {
-                Unfit::Unreachable { target: target.clone(), source: Box::new(source) }
+        for checked in self.pools() {
+            let mut findings = check(&checked).await.map_err(|source| Unfit::Unreachable {
+                target: checked.target.clone(),
+                source: Box::new(source),
             })?;
             findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
             if findings.iter().any(|finding| finding.severity == Severity::Refusal) {
-                return Err(Unfit::Findings { target: target.clone(), findings });
+                return Err(Unfit::Findings { target: checked.target.clone(), findings });
             }
             for finding in &findings {
-                tracing::warn!(db.target = %target, fix = finding.fix, "{}", finding.what);
+                tracing::warn!(db.target = %checked.target, fix = finding.fix, "{}", finding.what);
             }
             weak.extend(findings);
         }
@@ -96,19 +96,15 @@ impl Postgres {
     }
 }
 
-async fn check(
-    sessions: &Pool<PgConnection>,
-    key: &TicketKey,
-    tenant_columns: &[String],
-) -> Result<Vec<Finding>, PostgresError> {
+async fn check(checked: &Checked<'_>) -> Result<Vec<Finding>, PostgresError> {
+    let Checked { target, sessions, key, tenant_columns, roles } = checked;
     // Nobody's id: the check needs a session, not a tenant.
     let nobody = "wall-check".parse().map_err(|_| PostgresError::Closed)?;
     let mut lease = match sessions.acquire(&nobody).await {
         Err(error @ PostgresError::TooPowerful { .. }) => return Ok(vec![too_powerful(&error)]),
         acquired => acquired?,
     };
-    let begin_failed = |source| PostgresError::Begin { target: sessions.target().clone(), source };
-    let roles = sessions.roles();
+    let begin_failed = |source| PostgresError::Begin { target: (*target).clone(), source };
     let mut findings = Vec::new();
     if let Ok(session) = lease.session() {
         // Whatever happens below, the cleaner ends the transaction.
@@ -123,9 +119,9 @@ async fn check(
     findings.extend(version_finding(version));
     for question in QUESTIONS {
         let mut query = sqlx::query_as::<_, (String, String)>(question.sql).persistent(false);
-        query = query.bind(&roles);
+        query = query.bind(roles);
         if question.sql.contains("$2") {
-            query = query.bind(tenant_columns);
+            query = query.bind(*tenant_columns);
         }
         let rows = query.fetch_all(&mut *conn).await.map_err(|e| begin_failed(e.into()))?;
         findings.extend(rows.into_iter().map(|(what, fix)| Finding {

@@ -220,6 +220,11 @@ impl Wire for FlightWire {
         Ok(())
     }
 
+    /// A flight chains nothing on.
+    async fn end_chained(&mut self) -> Result<(), DriverError> {
+        Ok(())
+    }
+
     async fn forget_statements(&mut self) -> Result<(), DriverError> {
         self.statements.clear();
         Ok(())

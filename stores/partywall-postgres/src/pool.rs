@@ -423,11 +423,12 @@ impl<W: Wire> Session<W> {
     /// Rolls back what is open. When it is not known where the conversation stands, asks a
     /// question only this session can answer, and believes nothing else.
     ///
-    /// After a commit whose every answer was read there is nothing to ask, unless the clock was
-    /// read too long ago: the session is free for the next request at once.
+    /// After a commit whose every answer was read there is nothing to wait for, unless the clock
+    /// was read too long ago: the session is free for the next request at once.
     async fn tidy(&mut self, ended: End, clock_age: Duration) -> Result<(), DriverError> {
-        if ended == End::Unknown {
-            self.wire.settle().await?;
+        match ended {
+            End::Committed => self.wire.end_chained().await?,
+            End::Unknown => self.wire.settle().await?,
         }
         if std::mem::take(&mut self.challenged) {
             self.wire.ask("ROLLBACK".to_owned()).await?;

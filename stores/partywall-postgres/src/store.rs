@@ -49,6 +49,16 @@ enum At {
     },
 }
 
+/// A pool database, as the start-up check sees it.
+pub(crate) struct Checked<'a> {
+    pub(crate) target: &'a Target,
+    pub(crate) sessions: &'a Pool<PgConnection>,
+    pub(crate) key: &'a TicketKey,
+    pub(crate) tenant_columns: &'a [String],
+    /// Every role that serves tenants.
+    pub(crate) roles: Vec<String>,
+}
+
 /// How tickets of a pool target are made.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Mode {
@@ -95,12 +105,12 @@ impl Postgres {
     }
 
     /// The pool databases, for [`Postgres::verify`].
-    pub(crate) fn pools(
-        &self,
-    ) -> impl Iterator<Item = (&Target, &Pool<PgConnection>, &TicketKey, &[String])> {
+    pub(crate) fn pools(&self) -> impl Iterator<Item = Checked<'_>> {
         self.inner.targets.iter().filter_map(|(target, at)| match at {
-            At::Pool { sessions, key, tenant_columns, .. } => {
-                Some((target, sessions, key, tenant_columns.as_slice()))
+            At::Pool { sessions, flights, key, tenant_columns, .. } => {
+                let mut roles = sessions.roles();
+                roles.extend(flights.iter().flat_map(Pool::roles));
+                Some(Checked { target, sessions, key, tenant_columns, roles })
             }
             At::Bridge { .. } | At::Silo { .. } => None,
         })

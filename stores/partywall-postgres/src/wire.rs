@@ -1,6 +1,11 @@
 //! A connection of either driver, as the pool sees it.
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    task::Poll,
+    time::Duration,
+};
 
 use sqlx::{
     AssertSqlSafe, ConnectOptions as _, Connection as _, Database, PgConnection, Postgres,
@@ -38,6 +43,10 @@ pub(crate) trait Wire: Sized + Send + 'static {
     /// Undoes what the driver believes to be an open transaction, and reads every answer that is
     /// still on its way.
     fn settle(&mut self) -> impl Future<Output = Result<(), DriverError>> + Send;
+
+    /// Sends what ends the transaction a commit chained on, and does not wait for the answer, which
+    /// is read before that of the next message.
+    fn end_chained(&mut self) -> impl Future<Output = Result<(), DriverError>> + Send;
 
     /// Forgets statements the driver prepared.
     fn forget_statements(&mut self) -> impl Future<Output = Result<(), DriverError>> + Send;
@@ -81,6 +90,18 @@ impl Wire for PgConnection {
             Transactions::start_rollback(self);
         }
         Ok(self.ping().await?)
+    }
+
+    async fn end_chained(&mut self) -> Result<(), DriverError> {
+        while Transactions::get_transaction_depth(self) > 0 {
+            Transactions::start_rollback(self);
+        }
+        // Polled once: the message is small enough to be written whole, and the reading is left.
+        let mut flush = pin!(self.flush());
+        match poll_fn(|cx| Poll::Ready(flush.as_mut().poll(cx))).await {
+            Poll::Ready(flushed) => Ok(flushed?),
+            Poll::Pending => Ok(()),
+        }
     }
 
     async fn forget_statements(&mut self) -> Result<(), DriverError> {
