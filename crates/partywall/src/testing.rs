@@ -11,8 +11,8 @@ use crate::{
     Builder, Clock, DeploymentModel, FixedClock, Identity, Partywall, Placement, Placements,
     Principal, Scoped, Store, StoreName, Target, TenantContext, TenantId, TenantStatus, Timestamp,
     bundle::{
-        Bundle, BundleContents, BundleHeader, BundleKey, Generation, TenantRecord, UnsignedBundle,
-        UnsignedError,
+        Base, Bundle, BundleContents, BundleHeader, BundleKey, Generation, TenantRecord,
+        UnsignedBundle, UnsignedError,
     },
     context::Credential,
     token::{Algorithm, SigningKey},
@@ -278,12 +278,13 @@ impl ControlPlane {
         self.sign(self.generation, None)
     }
 
-    /// What it has to say now, as the bundle of that generation.
+    /// What it has to say now, as the bundle of that generation; as a delta, to the bundle of
+    /// generation `base` that was made at the same time on its clock.
     pub fn sign(&self, generation: u64, base: Option<u64>) -> Vec<u8> {
         let now = self.clock.now();
         let header = BundleHeader {
             generation: Generation(generation),
-            base: base.map(Generation),
+            base: base.map(|base| Base { generation: Generation(base), created: now }),
             created: now,
             expires: now + Duration::from_secs(72 * 3600),
         };

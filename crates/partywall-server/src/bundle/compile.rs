@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use partywall::{
-    bundle::{BundleContents, BundleHeader, BundleTrust, Generation, SignedBundle, UnsignedBundle},
+    bundle::{Base, BundleContents, BundleHeader, BundleTrust, Generation, SignedBundle, UnsignedBundle},
     token::{IssuerConfig, KeySource, Profile},
 };
 use sea_orm::DatabaseTransaction;
@@ -42,6 +42,7 @@ pub(super) async fn compile(
     drop(snapshot);
     // The time of the change, not of the compilation: the bytes follow from the database alone.
     let expires = changed_at + inner.config.bundle.lifetime;
+    let base = base.map(|generation| Base { generation, created: changed_at });
     let header = BundleHeader { generation, base, created: changed_at, expires };
     // A million tenants take a second of computing, which is no task for a runtime's worker.
     let inner = Arc::clone(inner);

@@ -18,12 +18,22 @@ use crate::{DeploymentModel, Placements, TenantStatus, Timestamp};
 pub struct BundleHeader {
     /// This bundle's generation; only rises.
     pub generation: Generation,
-    /// For a delta, the generation it applies to.
-    pub base: Option<Generation>,
+    /// For a delta, the bundle it applies to.
+    pub base: Option<Base>,
     /// When it was compiled.
     pub created: Timestamp,
     /// When enforcement points must stop serving from it.
     pub expires: Timestamp,
+}
+
+/// The bundle a delta applies to. Its number alone would not do: a control plane restored from a
+/// backup comes by the same numbers again, and means something else by them.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Base {
+    /// Its generation.
+    pub generation: Generation,
+    /// When it was compiled.
+    pub created: Timestamp,
 }
 
 /// A bundle that still lacks its signature. The control plane signs it; nothing loads it.
@@ -43,6 +53,9 @@ impl UnsignedBundle {
     ) -> Result<Self, EncodeError> {
         if header.base.is_none() && !contents.removed.is_empty() {
             return Err(EncodeError::RemovedInFull);
+        }
+        if let Some(tenant) = contents.tenants.iter().find(|t| contents.removed.contains(&t.id)) {
+            return Err(EncodeError::Duplicate(tenant.id.to_string()));
         }
         let mut names = Interner::default();
         let mut placements = Interner::default();
@@ -201,9 +214,10 @@ fn assemble(header: &BundleHeader, key: &BundleKey, sections: &[Vec<u8>]) -> Vec
     out.extend_from_slice(&if header.base.is_some() { DELTA } else { FULL }.to_le_bytes());
     out.extend_from_slice(&(sections.len() as u32).to_le_bytes());
     out.extend_from_slice(&header.generation.0.to_le_bytes());
-    out.extend_from_slice(&header.base.map_or(0, |base| base.0).to_le_bytes());
+    out.extend_from_slice(&header.base.map_or(0, |base| base.generation.0).to_le_bytes());
     out.extend_from_slice(&header.created.0.to_le_bytes());
     out.extend_from_slice(&header.expires.0.to_le_bytes());
+    out.extend_from_slice(&header.base.map_or(0, |base| base.created.0).to_le_bytes());
     out.extend_from_slice(&key.id());
     let mut offset = (HEADER + TABLE_ENTRY * sections.len()) as u64;
     for (kind, section) in Section::ALL.iter().zip(sections) {

@@ -9,8 +9,9 @@
 //!  24  base         8  the generation a delta applies to; 0 in a full bundle
 //!  32  created      8  seconds since 1970-01-01 UTC
 //!  40  expires      8  not served from later than this
-//!  48  key id      16  first half of the signing key's SHA-256
-//!  64  section table  n × { kind 4, zero 4, offset 8, length 8 }, ascending and without gaps
+//!  48  base created 8  when the generation a delta applies to was compiled; 0 in a full bundle
+//!  56  key id      16  first half of the signing key's SHA-256
+//!  72  section table  n × { kind 4, zero 4, offset 8, length 8 }, ascending and without gaps
 //!      sections
 //!      checksum    32  SHA-256 of everything above
 //!      signature   64  Ed25519 over SIGNING_DOMAIN and the checksum
@@ -26,7 +27,7 @@ pub(super) const MAGIC: [u8; 8] = *b"PWBNDL\r\n";
 pub(super) const VERSION: u16 = 1;
 pub(super) const FULL: u16 = 1;
 pub(super) const DELTA: u16 = 2;
-pub(super) const HEADER: usize = 64;
+pub(super) const HEADER: usize = 72;
 pub(super) const TABLE_ENTRY: usize = 24;
 pub(super) const CHECKSUM: usize = 32;
 pub(super) const SIGNATURE: usize = 64;

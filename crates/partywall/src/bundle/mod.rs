@@ -21,7 +21,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 pub use contents::{BundleContents, Revocations, TenantRecord};
-pub use encode::{BundleHeader, EncodeError, UnsignedBundle};
+pub use encode::{Base, BundleHeader, EncodeError, UnsignedBundle};
 pub use keeper::{BundleFiles, KeeperError, LoadError};
 
 #[cfg(feature = "http")]
@@ -77,7 +77,9 @@ impl SignedBundle {
         let layer = Layer::check(self.0, trust)?;
         match layer.header.base {
             None => Ok(Bundle::full(layer)),
-            Some(base) => Err(BundleError::WrongBase { base, have: Generation(0) }),
+            Some(base) => {
+                Err(BundleError::WrongBase { base: base.generation, have: Generation(0) })
+            }
         }
     }
 
@@ -89,8 +91,10 @@ impl SignedBundle {
     pub fn check_onto(self, onto: &Bundle, trust: &BundleTrust) -> Result<Bundle, BundleError> {
         let layer = Layer::check(self.0, trust)?;
         match layer.header.base {
-            Some(base) if base == onto.generation() => onto.overlaid(layer),
-            Some(base) => Err(BundleError::WrongBase { base, have: onto.generation() }),
+            Some(base) if base == onto.as_base() => onto.overlaid(layer),
+            Some(base) => {
+                Err(BundleError::WrongBase { base: base.generation, have: onto.generation() })
+            }
             None if layer.header.generation > onto.generation() => Ok(Bundle::full(layer)),
             None => Err(BundleError::NotNewer {
                 generation: layer.header.generation,
@@ -154,6 +158,11 @@ impl Bundle {
     /// From when on it must not be served from.
     pub fn expires(&self) -> Timestamp {
         self.latest().header.expires
+    }
+
+    /// This bundle, as a delta names it.
+    fn as_base(&self) -> Base {
+        Base { generation: self.generation(), created: self.created() }
     }
 
     /// Whether the latest of it came as a delta.
@@ -230,7 +239,10 @@ impl Bundle {
                 return Err(BundleError::Malformed { what: "a tenant of the delta" });
             };
             overlay.tenants.insert(id.clone(), Some(Arc::clone(&delta)));
-            overlay.slugs.insert(slug, id);
+            // Whoever else the overlay still has under that slug has not given it up.
+            if overlay.slugs.insert(slug, id).is_some() {
+                return Err(SLUG_TAKEN);
+            }
         }
         overlay.latest = Some(Arc::clone(&delta));
         let overlaid = Self { base: Arc::clone(&self.base), overlay };
@@ -246,13 +258,11 @@ impl Bundle {
                 owner.id() != record.id() && !self.overlay.tenants.contains_key(owner.id())
             })
         });
-        if stolen {
-            Err(BundleError::Malformed { what: "slugs: one is another tenant's" })
-        } else {
-            Ok(())
-        }
+        if stolen { Err(SLUG_TAKEN) } else { Ok(()) }
     }
 }
+
+const SLUG_TAKEN: BundleError = BundleError::Malformed { what: "slugs: one is another tenant's" };
 
 impl fmt::Debug for Bundle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

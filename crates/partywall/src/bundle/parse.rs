@@ -6,7 +6,7 @@ use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
 
 use super::{
-    BundleError, BundleHeader, BundleTrust, Generation,
+    Base, BundleError, BundleHeader, BundleTrust, Generation,
     contents::{RevocationKey, Revocations},
     format::{
         CHECKSUM, DELTA, FULL, HEADER, MAGIC, MAX_FILE, NO_REGION, Reader, SIGNING_DOMAIN, Section,
@@ -130,6 +130,9 @@ impl Layer {
             }
             previous = record.id;
             record.check()?;
+            if self.removed.contains(record.id()) {
+                return Err(BundleError::Malformed { what: "a tenant both changed and removed" });
+            }
             by_id.insert(record.id(), offset);
             let taken = |at| self.record(at).is_some_and(|other| other.slug == record.slug);
             if by_slug.find(record.slug(), taken).is_some() {
@@ -256,10 +259,13 @@ fn read_header(signed: &[u8]) -> Result<Header, BundleError> {
     let base = Generation(reader.u64()?);
     let created = Timestamp(reader.u64()?);
     let expires = Timestamp(reader.u64()?);
+    let base_created = Timestamp(reader.u64()?);
     let key_id = reader.array()?;
     let base = match (kind, base) {
-        (FULL, Generation(0)) => None,
-        (DELTA, base) if base < generation => Some(base),
+        (FULL, Generation(0)) if base_created == Timestamp(0) => None,
+        (DELTA, base) if base < generation && base_created <= created => {
+            Some(Base { generation: base, created: base_created })
+        }
         _ => return Err(reader.malformed()),
     };
     if sections != Section::ALL.len() || created > expires {

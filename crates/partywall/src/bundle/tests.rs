@@ -39,7 +39,7 @@ impl Signer {
 fn header(generation: u64, base: Option<u64>) -> BundleHeader {
     BundleHeader {
         generation: Generation(generation),
-        base: base.map(Generation),
+        base: base.map(|base| Base { generation: Generation(base), created: Timestamp(1_000) }),
         created: Timestamp(1_000),
         expires: Timestamp(2_000),
     }
@@ -197,6 +197,39 @@ fn a_delta_cannot_take_another_tenants_slug() {
     let delta = SignedBundle::new(signer.delta(1, 2, &change));
     let swapped = delta.check_onto(&bundle, &signer.trust()).unwrap();
     assert_eq!(swapped.tenant_by_slug(&"acme".parse().unwrap()).unwrap().id(), "hooli");
+}
+
+#[test]
+fn a_delta_cannot_take_a_slug_an_earlier_delta_gave_away() {
+    let signer = Signer::new();
+    let apply = |bundle: &Bundle, base, contents: &BundleContents| {
+        SignedBundle::new(signer.delta(base, base + 1, contents))
+            .check_onto(bundle, &signer.trust())
+    };
+    let bundle = check(&signer, signer.full(1, &contents(&["acme"]))).unwrap();
+    let bundle = apply(&bundle, 1, &contents(&["globex"])).unwrap();
+    let mut change = contents(&["hooli"]);
+    change.tenants[0].slug = "globex".parse().unwrap();
+    assert!(matches!(apply(&bundle, 2, &change), Err(BundleError::Malformed { .. })));
+    // The control: in one delta, globex gives it up and hooli takes it.
+    change.removed.insert("globex".parse().unwrap());
+    let bundle = apply(&bundle, 2, &change).unwrap();
+    assert_eq!(bundle.tenant_by_slug(&"globex".parse().unwrap()).unwrap().id(), "hooli");
+}
+
+/// A control plane restored from a backup comes by the same generations again.
+#[test]
+fn a_delta_is_bound_to_what_its_base_said_and_not_to_a_number() {
+    let signer = Signer::new();
+    let bundle = check(&signer, signer.full(100, &contents(&["acme"]))).unwrap();
+    let delta = |created: u64| {
+        let base = Base { generation: Generation(100), created: Timestamp(created) };
+        let header = BundleHeader { base: Some(base), ..header(101, None) };
+        SignedBundle::new(signer.sign(header, &contents(&["globex"])))
+            .check_onto(&bundle, &signer.trust())
+    };
+    assert!(matches!(delta(999), Err(BundleError::WrongBase { .. })), "another generation 100");
+    assert_eq!(delta(1_000).unwrap().generation(), Generation(101), "the control");
 }
 
 #[test]
