@@ -9,16 +9,13 @@ use std::{
 
 use ::axum::{
     body::Body,
-    http::{
-        HeaderMap, HeaderName, Request, StatusCode,
-        header::{AUTHORIZATION, HOST},
-    },
+    http::{HeaderMap, Request, StatusCode, header::AUTHORIZATION},
     response::{IntoResponse, Response},
 };
 use futures_util::future::Either;
 use tower::{Layer, Service};
 
-use super::Problem;
+use super::{Hint, Problem, hint};
 use crate::{AccessToken, Partywall, Refusal, TenantContext, token::TokenError};
 
 /// See [`Partywall::layer`].
@@ -41,18 +38,6 @@ impl WallLayer {
         self.hints = self.hints.iter().cloned().chain([hint]).collect();
         self
     }
-}
-
-/// Where a request may say which tenant it means, by id or by slug.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum Hint {
-    /// The first label of the host, under this domain: `acme.app.example` under `app.example`.
-    Subdomain(String),
-    /// The path segment after this one: `/t/acme/invoices` after `t`.
-    PathAfter(String),
-    /// A header.
-    Header(HeaderName),
 }
 
 impl<S> Layer<S> for WallLayer {
@@ -110,16 +95,11 @@ where
 impl<S> WallService<S> {
     fn admit(&self, request: &Request<Body>) -> Result<TenantContext, Turned> {
         let context = bearer(request.headers()).and_then(|token| self.wall.verify(token))?;
-        for hint in self.hints.iter() {
-            match hint.read(request) {
-                Said::Nothing => {}
-                Said::Tenant(named) if self.names(&context, named) => {}
-                Said::Tenant(_) | Said::Nonsense => {
-                    return Err(Turned::Crossing { context, hint: hint.clone() });
-                }
-            }
+        let is_own = |named: &str| is_own(&context, named);
+        match self.hints.iter().find(|hint| !hint.agrees(request, is_own)) {
+            Some(hint) => Err(Turned::Crossing { hint: hint.clone(), context }),
+            None => Ok(context),
         }
-        Ok(context)
     }
 
     /// The issuer may have a key it published a moment ago.
@@ -143,65 +123,12 @@ impl<S> WallService<S> {
             Err(turned) => Ok(turned.answer(&request)),
         }
     }
-
-    /// Whether `named` is this tenant's id or its slug now.
-    fn names(&self, context: &TenantContext, named: &str) -> bool {
-        let slug = context.bundle().tenant(context.tenant()).map(|tenant| tenant.slug());
-        named == context.tenant().as_str() || Some(named) == slug
-    }
 }
 
-/// What a hint says.
-enum Said<'r> {
-    Nothing,
-    Tenant(&'r str),
-    Nonsense,
-}
-
-impl Hint {
-    fn read<'r>(&self, request: &'r Request<Body>) -> Said<'r> {
-        match self {
-            Self::Header(name) => one_value(request.headers(), name),
-            Self::PathAfter(marker) => {
-                let mut segments = request.uri().path().split('/').skip_while(|s| s != marker);
-                match (segments.next(), segments.next()) {
-                    (None, _) => Said::Nothing,
-                    (Some(_), Some(tenant)) => Said::Tenant(tenant),
-                    (Some(_), None) => Said::Nonsense,
-                }
-            }
-            Self::Subdomain(domain) => subdomain(request, domain),
-        }
-    }
-}
-
-/// A header that stands twice says nothing one could rely on.
-fn one_value<'r>(headers: &'r HeaderMap, name: &HeaderName) -> Said<'r> {
-    let mut values = headers.get_all(name).iter();
-    match (values.next(), values.next()) {
-        (None, _) => Said::Nothing,
-        (Some(value), None) => value.to_str().map_or(Said::Nonsense, Said::Tenant),
-        (Some(_), Some(_)) => Said::Nonsense,
-    }
-}
-
-fn subdomain<'r>(request: &'r Request<Body>, domain: &str) -> Said<'r> {
-    let host = match request.uri().host() {
-        Some(host) => host,
-        None => match one_value(request.headers(), &HOST) {
-            Said::Tenant(host) => host.split(':').next().unwrap_or(host),
-            other => return other,
-        },
-    };
-    let Some(at) = host.len().checked_sub(domain.len()) else { return Said::Nothing };
-    match host.split_at_checked(at) {
-        Some((labels, end)) if end.eq_ignore_ascii_case(domain) => match labels.strip_suffix('.') {
-            Some(label) if !label.contains('.') => Said::Tenant(label),
-            None if labels.is_empty() => Said::Nothing,
-            _ => Said::Nonsense,
-        },
-        _ => Said::Nothing,
-    }
+/// Whether `named` is this tenant's id or its slug now.
+fn is_own(context: &TenantContext, named: &str) -> bool {
+    let slug = context.bundle().tenant(context.tenant()).map(|tenant| tenant.slug());
+    named == context.tenant().as_str() || Some(named) == slug
 }
 
 /// The one bearer token of the `Authorization` header. A token anywhere else is no token (O-23).
@@ -235,7 +162,8 @@ impl From<Refusal> for Turned {
 impl Turned {
     /// The reason for the log and the metric, and the answer for the caller.
     fn answer(self, request: &Request<Body>) -> Response {
-        let (method, path) = (request.method(), request.uri().path());
+        let whole = hint::uris(request).next().unwrap_or(request.uri());
+        let (method, path) = (request.method(), whole.path());
         match self {
             Self::Away(refusal) => {
                 let reason = refusal.code();

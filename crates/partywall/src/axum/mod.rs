@@ -18,8 +18,10 @@ use serde::Serialize;
 
 use crate::{OpenError, Partywall, Refusal, Scoped, Store, TenantContext, token::TokenError};
 
-pub use layer::{Hint, WallLayer, WallService};
+pub use hint::Hint;
+pub use layer::{WallLayer, WallService};
 
+mod hint;
 mod layer;
 
 impl Partywall {

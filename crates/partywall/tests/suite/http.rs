@@ -3,6 +3,7 @@
 use axum::{
     Router,
     body::Body,
+    extract::Path,
     http::{HeaderName, Request, StatusCode, header::WWW_AUTHENTICATE},
     routing::get,
 };
@@ -124,6 +125,13 @@ async fn m05_a_hint_may_only_select_what_the_token_proves() {
         ("/whoami", vec![("host", "acme-inc.app.test:8080")]),
         ("/whoami", vec![("host", "app.test")]),
         ("/whoami", vec![("host", "elsewhere.test")]),
+        ("/whoami", vec![("host", "ACME.App.Test")]),
+        ("/whoami", vec![("host", "acme.app.test.")]),
+        ("/whoami", vec![("host", "acme.app.test.:8080")]),
+        ("/whoami", vec![("host", "[::1]:8080")]),
+        ("/whoami", vec![("host", "notapp.test")]),
+        ("http://acme.app.test/whoami", vec![]),
+        ("http://acme.app.test/whoami", vec![("host", "Acme.app.test:80")]),
     ] {
         assert_eq!(ask(path, &more).await, own, "{path} {more:?}");
     }
@@ -140,6 +148,25 @@ async fn m05_a_hint_may_only_select_what_the_token_proves() {
         ("/whoami", vec![("host", "acme-2.app.test")]),
         ("/whoami", vec![("host", "acme-inc.acme-2.app.test")]),
         ("/whoami", vec![("host", ".app.test")]),
+        ("/whoami", vec![("host", "acme-2.app.test.")]),
+        ("/whoami", vec![("host", "acme-2.app.test..")]),
+        ("/whoami", vec![("host", "ACME-2.app.test")]),
+        ("/whoami", vec![("host", "acme-2%2eapp.test")]),
+        ("/whoami", vec![("host", "acme-2.app%2etest")]),
+        ("/whoami", vec![("host", "acme@acme-2.app.test")]),
+        ("/whoami", vec![("host", "acme.app.test"), ("host", "acme-2.app.test")]),
+        ("http://acme-2.app.test/whoami", vec![]),
+        ("http://acme.app.test/whoami", vec![("host", "acme-2.app.test")]),
+        ("http://acme-2.app.test/whoami", vec![("host", "acme.app.test")]),
+        ("http://acme@acme.app.test/whoami", vec![]),
+        ("/t/acme/t/acme-2/whoami", vec![]),
+        ("/t/acme-2/t/acme/whoami", vec![]),
+        ("/t//acme-2/whoami", vec![]),
+        ("/t/%61cme/whoami", vec![]),
+        ("/%74/acme-2/whoami", vec![]),
+        ("/t/acme/../acme-2/whoami", vec![]),
+        ("/t/acme/%2e%2E/acme-2/whoami", vec![]),
+        ("/t", vec![]),
     ] {
         let (status, body) = ask(path, &more).await;
         assert_eq!(status, StatusCode::FORBIDDEN, "{path} {more:?}");
@@ -147,6 +174,29 @@ async fn m05_a_hint_may_only_select_what_the_token_proves() {
     }
     refusals.dedup();
     assert_eq!(refusals.len(), 1, "one answer for every wrong hint");
+}
+
+/// `nest` takes the tenant off the path before a layer inside it sees the request.
+#[tokio::test]
+async fn m05_a_path_hint_is_read_inside_a_nested_router_as_well() {
+    let control = control();
+    let named = get(async |tenant: TenantContext, Path(slug): Path<String>| {
+        format!("{} serves {slug}", tenant.tenant())
+    });
+    let nested = |layer| {
+        let inside = Router::new().route("/whoami", named.clone()).layer(layer);
+        Router::new().nest("/t/{slug}", inside)
+    };
+    let auth = bearer(&control.token("acme", "u:ada"));
+    let headers = [("authorization", auth.as_str())];
+    let walled = nested(control.wall().layer().hint(Hint::PathAfter("t".into())));
+    let own = send(&walled, "/t/acme/whoami", &headers).await;
+    assert_eq!((own.status, own.body.as_str()), (StatusCode::OK, "acme serves acme"));
+    let other = send(&walled, "/t/acme-2/whoami", &headers).await;
+    assert_eq!(other.status, StatusCode::FORBIDDEN);
+    // The control: without the hint, the handler believes the path.
+    let unhinted = send(&nested(control.wall().layer()), "/t/acme-2/whoami", &headers).await;
+    assert_eq!(unhinted.body, "acme serves acme-2");
 }
 
 /// Naive: take the tenant from the header. The same request reads the other tenant.
