@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr, time::Duration};
 
 use axum::http::Uri;
-use partywall::token::IssuerConfig;
+use partywall::{carry::MAX_ENVELOPE_LIFE, token::IssuerConfig};
 
 use crate::{
     keys::{KeyPolicy, SealingKey},
@@ -84,9 +84,10 @@ impl ServerConfig {
         self.token_lifetime + self.keys.jwks_max_age + CLOCKS_DISAGREE
     }
 
-    /// How long a revocation can still refuse something.
+    /// How long a revocation can still refuse something: a token may put a job into an envelope
+    /// in the last second of its life, and the job is asked for the token when it is taken out.
     pub(crate) fn revocation_lasts(&self) -> Duration {
-        self.token_lifetime + CLOCKS_DISAGREE
+        self.token_lifetime + MAX_ENVELOPE_LIFE + CLOCKS_DISAGREE
     }
 }
 

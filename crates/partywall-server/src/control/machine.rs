@@ -128,15 +128,16 @@ impl ControlPlane {
         let change = self.inner.db.change(now).await?;
         let machine = self.machine_in(change.rows(), client).await?;
         machines::revoke(change.rows(), client, now).await?;
+        // A token request that read the machine before this change may still sign in the coming
+        // seconds.
+        let keep_until =
+            now + Duration::from_secs(REQUESTS_UNDER_WAY) + self.inner.config.revocation_lasts();
         let revocation = Revocation::Subject {
             tenant: machine.tenant.as_str(),
             subject: client.as_str(),
-            // A token request that read the machine before this change may still sign in the
-            // coming second.
-            until: now + Duration::from_secs(REQUESTS_UNDER_WAY),
-            keep_until: now
-                + Duration::from_secs(REQUESTS_UNDER_WAY)
-                + self.inner.config.revocation_lasts(),
+            // It never comes back, so no token of it is good, whatever time it claims.
+            until: keep_until,
+            keep_until,
         };
         revocations::add(change.rows(), revocation, now).await?;
         let event = AuditEvent {

@@ -24,11 +24,11 @@ impl ControlPlane {
     ) -> Result<(), ControlError> {
         let now = self.now();
         let issuer = self.inner.config.issuer.as_str();
-        // We do not keep tokens, so this one might have been issued just now.
-        let expires = now + self.inner.config.token_lifetime;
+        // We do not keep tokens, so this one might have been issued just now, and may have put a
+        // job into an envelope.
         let keep_until = now + self.inner.config.revocation_lasts();
         let change = self.inner.db.change(now).await?;
-        let revocation = Revocation::Token { issuer, jti, expires, keep_until };
+        let revocation = Revocation::Token { issuer, jti, expires: keep_until, keep_until };
         revocations::add(change.rows(), revocation, now).await?;
         let event = AuditEvent {
             actor,

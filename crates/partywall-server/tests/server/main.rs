@@ -12,6 +12,8 @@ mod metadata;
 #[cfg(test)]
 mod postgres;
 #[cfg(test)]
+mod revocation;
+#[cfg(test)]
 mod serving;
 #[cfg(test)]
 mod state;
