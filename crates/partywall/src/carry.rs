@@ -13,7 +13,7 @@ use crate::{
     Identity, Partywall, Principal, Refusal, Role, SubjectId, TenantContext, TenantId, Timestamp,
     admission,
     context::Credential,
-    token::{ArtefactRules, KeySet, verify_artefact},
+    token::{ArtefactRules, KeySet, TokenError, verify_artefact},
 };
 
 #[cfg(feature = "tokio")]
@@ -118,11 +118,13 @@ impl TenantContext {
             return Err(SealError::TooLong { life });
         }
         let (identity, now) = (self.identity(), clock.now());
+        // A job sealed from within a job waits no longer than the first one would have.
+        let expires = (now + life).min(identity.sealed_until.unwrap_or(Timestamp(u64::MAX)));
         let envelope = Envelope {
             iss: queue.producer.clone(),
             aud: queue.queue.clone(),
             iat: now,
-            exp: now + life,
+            exp: expires,
             tid: identity.tenant.clone(),
             sub: identity.principal.subject().clone(),
             machine: identity.principal.is_machine(),
@@ -158,8 +160,12 @@ pub enum SealError {
 }
 
 impl Partywall {
-    /// Opens an envelope: checks the producer's signature, then whether the tenant, the principal
-    /// and the token it was sealed with are still good, as of the bundle in force now.
+    /// Opens an envelope: checks the producer's signature, then whether the tenant, the principal,
+    /// the issuer and the token it was sealed with are still good, as of the bundle in force now.
+    ///
+    /// An envelope can be opened more than once while it lasts: queues deliver at least once, so
+    /// make jobs idempotent. The key that signed the *token* is not looked at any more; where one
+    /// was stolen, withdrawing it should go with a new epoch for the tenants it could speak for.
     ///
     /// # Errors
     ///
@@ -198,8 +204,13 @@ impl Partywall {
             connection: envelope.cid,
             tenant_epoch: envelope.tep,
             actor: envelope.act,
+            sealed_until: Some(envelope.exp),
         };
         self.check_pin(&identity.tenant)?;
+        if !self.may_speak_for(&identity.issuer, &identity.tenant) {
+            let issuer = identity.issuer.as_ref().to_owned();
+            return Err(TokenError::IssuerUntrusted { issuer }.into());
+        }
         let credential = Arc::new(Credential::unremembered(identity));
         let context = admission::admit(credential, bundle, now)?;
         Ok((context, envelope.job))

@@ -170,6 +170,8 @@ pub struct Identity {
     pub tenant_epoch: Option<u32>,
     /// Who really acts, on the principal's behalf (RFC 8693 `act`).
     pub actor: Option<SubjectId>,
+    /// For a job: when the envelope it came in expires.
+    pub sealed_until: Option<Timestamp>,
 }
 
 impl From<VerifiedClaims> for Identity {
@@ -189,6 +191,7 @@ impl From<VerifiedClaims> for Identity {
             connection: claims.connection,
             tenant_epoch: claims.tenant_epoch,
             actor: claims.actor,
+            sealed_until: None,
         }
     }
 }

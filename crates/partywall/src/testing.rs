@@ -89,6 +89,7 @@ pub fn context(bundle: &Arc<Bundle>, tenant: TenantId, principal: Principal) -> 
         connection: None,
         tenant_epoch: None,
         actor: None,
+        sealed_until: None,
     };
     TenantContext::new(Arc::new(Credential::unremembered(identity)), Arc::clone(bundle))
 }

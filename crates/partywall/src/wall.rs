@@ -20,7 +20,7 @@ use crate::{
         LoadError, SignedBundle,
     },
     context::Credential,
-    token::{AccessToken, IssuerConfig, IssuerError, KeySet, TrustedIssuers},
+    token::{AccessToken, IssuerConfig, IssuerError, KeySet, KeySource, TrustedIssuers},
 };
 
 /// An enforcement point: turns access tokens into [`TenantContext`]s, by itself.
@@ -41,7 +41,9 @@ pub struct Partywall(pub(crate) Arc<Inner>);
 
 pub(crate) struct Inner {
     audience: Vec<String>,
-    local_issuers: Vec<IssuerConfig>,
+    /// Compiled once: a key file being rewritten must not cost a bundle.
+    local_issuers: TrustedIssuers,
+    local_key_urls: Vec<(String, String)>,
     trust: BundleTrust,
     files: Option<BundleFiles>,
     clock: Arc<dyn Clock>,
@@ -62,6 +64,8 @@ pub(crate) struct Inner {
 struct State {
     bundle: Arc<Bundle>,
     issuers: TrustedIssuers,
+    /// Issuers whose keys are at an address, and the address.
+    key_urls: Vec<(String, String)>,
     /// Changes with everything that could change a decision.
     stamp: u64,
     /// Changes with the issuers' rules (audience, claim map, algorithms), not with their keys.
@@ -180,14 +184,17 @@ impl Partywall {
     /// Takes an issuer's new keys, fetched from where its configuration says.
     pub fn replace_keys(&self, issuer: &str, keys: KeySet) {
         let _alone = self.0.replacing.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(state) = self.0.state.load_full() {
-            self.0.state.store(Some(Arc::new(State {
-                bundle: Arc::clone(&state.bundle),
-                issuers: state.issuers.with_keys(issuer, keys),
-                stamp: state.stamp + 1,
-                ..*state
-            })));
+        let Some(state) = self.0.state.load_full() else { return };
+        if state.issuers.keys_of(issuer) == Some(&keys) {
+            return;
         }
+        self.0.state.store(Some(Arc::new(State {
+            bundle: Arc::clone(&state.bundle),
+            issuers: state.issuers.with_keys(issuer, keys),
+            key_urls: state.key_urls.clone(),
+            stamp: state.stamp + 1,
+            ..*state
+        })));
     }
 
     /// Refuses what a silo of another tenant must not serve.
@@ -200,18 +207,37 @@ impl Partywall {
         }
     }
 
+    /// Whether `issuer` is trusted to speak for `tenant`, as of now.
+    pub(crate) fn may_speak_for(&self, issuer: &str, tenant: &TenantId) -> bool {
+        let state = self.0.state.load();
+        state.as_ref().is_some_and(|state| state.issuers.may_speak_for(issuer, tenant))
+    }
+
     pub(crate) fn clock(&self) -> &dyn Clock {
         self.0.clock.as_ref()
     }
 
     fn put_in_force(&self, bundle: Bundle, before: Option<&State>) -> Result<(), BundleError> {
-        let configs = [self.0.local_issuers.as_slice(), bundle.issuers()].concat();
-        let mut issuers = TrustedIssuers::compile(&configs, &self.0.audience)
+        if bundle.issuers().iter().any(|config| matches!(config.jwks, KeySource::File(_))) {
+            return Err(BundleError::Malformed { what: "issuers: a key file is a local matter" });
+        }
+        let named = TrustedIssuers::compile(bundle.issuers(), &self.0.audience)
             .map_err(BundleError::UnusableIssuers)?;
-        for config in &configs {
-            let fetched = before.and_then(|state| state.issuers.keys_of(config.issuer()));
-            if let Some(keys) = fetched.filter(|_| config.jwks_url().is_some()) {
-                issuers = issuers.with_keys(config.issuer(), keys.clone());
+        let mut issuers = self.0.local_issuers.and(&named);
+        let key_urls: Vec<_> = self
+            .0
+            .local_key_urls
+            .iter()
+            .cloned()
+            .chain(key_urls(bundle.issuers()).filter(|(name, _)| !self.0.is_local(name)))
+            .collect();
+        // Fetched keys stay, as long as they would be fetched from the same place.
+        for (issuer, url) in &key_urls {
+            let same = before.filter(|state| {
+                state.key_urls.iter().any(|(name, at)| name == issuer && at == url)
+            });
+            if let Some(keys) = same.and_then(|state| state.issuers.keys_of(issuer)) {
+                issuers = issuers.with_keys(issuer, keys.clone());
             }
         }
         metrics::gauge!("partywall_bundle_generation").set(bundle.generation().0 as f64);
@@ -220,19 +246,32 @@ impl Partywall {
             state.rules + u64::from(state.rules_fingerprint != rules_fingerprint)
         });
         let stamp = before.map_or(1, |state| state.stamp + 1);
-        let bundle = Arc::new(bundle);
-        let state = State { bundle, issuers, stamp, rules, rules_fingerprint };
-        self.0.state.store(Some(Arc::new(state)));
         #[cfg(feature = "http")]
         self.0.key_urls.send_if_modified(|urls| {
-            let named = configs.iter().filter_map(|config| {
-                Some((config.issuer().to_owned(), config.jwks_url()?.to_owned()))
-            });
-            let before = std::mem::replace(urls, named.collect());
-            *urls != before
+            let changed = *urls != key_urls;
+            urls.clone_from(&key_urls);
+            changed
         });
+        let bundle = Arc::new(bundle);
+        let state = State { bundle, issuers, key_urls, stamp, rules, rules_fingerprint };
+        self.0.state.store(Some(Arc::new(state)));
         Ok(())
     }
+}
+
+impl Inner {
+    /// An issuer configured here is as configured here, whatever a bundle says.
+    fn is_local(&self, issuer: &str) -> bool {
+        self.local_key_urls.iter().any(|(name, _)| name == issuer)
+            || self.local_issuers.keys_of(issuer).is_some()
+    }
+}
+
+/// Issuers whose keys are at an address, and the address.
+fn key_urls(configs: &[IssuerConfig]) -> impl Iterator<Item = (String, String)> {
+    configs
+        .iter()
+        .filter_map(|config| Some((config.issuer().to_owned(), config.jwks_url()?.to_owned())))
 }
 
 /// Whether a remembered credential still holds; `Ok(false)` asks for a fresh verification.
@@ -338,7 +377,7 @@ impl Builder {
     ///
     /// When an issuer cannot be used, or the bundle on disk cannot be trusted.
     pub fn build(self) -> Result<Partywall, BuildError> {
-        TrustedIssuers::compile(&self.issuers, &self.audience)?;
+        let local_issuers = TrustedIssuers::compile(&self.issuers, &self.audience)?;
         let files = self.state_dir.map(BundleFiles::in_dir).transpose()?;
         let trust: BundleTrust = self.trust.into_iter().collect();
         let kept = match &files {
@@ -347,7 +386,8 @@ impl Builder {
         };
         let wall = Partywall(Arc::new(Inner {
             audience: self.audience,
-            local_issuers: self.issuers,
+            local_issuers,
+            local_key_urls: key_urls(&self.issuers).collect(),
             trust,
             files,
             clock: self.clock,

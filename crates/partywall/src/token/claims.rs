@@ -31,7 +31,7 @@ pub(crate) struct VerifiedClaims {
     pub(crate) scope: Vec<String>,
     pub(crate) client_id: Option<String>,
     pub(crate) jti: Option<String>,
-    /// `iat`; without one, the earliest it can have been, so that no revocation passes it by.
+    /// `iat`: every issuer's tokens must have one, or revocation by time would pass them by.
     pub(crate) issued_at: Timestamp,
     /// `exp`, at most the longest life after `iat` and after the check. Without leeway.
     pub(crate) expires_at: Timestamp,
@@ -79,7 +79,7 @@ impl VerifiedClaims {
             scope: claims.words(rules.traits.scope)?,
             client_id,
             jti: claims.text("jti")?.map(str::to_owned),
-            issued_at: times.issued_at.unwrap_or(times.earliest),
+            issued_at: times.issued_at,
             expires_at: times.expires_at,
             leeway: rules.leeway,
             auth_time: claims.date("auth_time")?.map(|date| date.floor),
@@ -125,7 +125,7 @@ pub struct TokenFacts {
     /// Its own id.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jti: Option<String>,
-    /// When it was issued, or the earliest it can have been, in seconds since 1970-01-01 UTC.
+    /// When it was issued, in seconds since 1970-01-01 UTC.
     pub issued_at: Timestamp,
     /// When it expires, in seconds since 1970-01-01 UTC.
     pub expires_at: Timestamp,
@@ -219,7 +219,7 @@ impl<'p> Claims<'p> {
     ) -> Result<Times, TokenError> {
         let expires = self.date("exp")?.ok_or_else(|| TokenError::missing("exp"))?.floor;
         let not_before = self.date("nbf")?.map(|date| date.ceil);
-        let issued_at = self.date("iat")?.map(|date| date.floor);
+        let issued_at = self.date("iat")?.ok_or_else(|| TokenError::missing("iat"))?.floor;
         if expires + leeway <= now {
             return Err(TokenError::Expired { expired: expires, now });
         }
@@ -228,17 +228,15 @@ impl<'p> Claims<'p> {
         {
             return Err(TokenError::NotYetValid { not_before, now });
         }
-        if let Some(issued_at) = issued_at
-            && issued_at > now + leeway
-        {
+        if issued_at > now + leeway {
             return Err(TokenError::IssuedInFuture { issued_at, now });
         }
-        let latest = issued_at.unwrap_or(now).min(now) + max_lifetime;
+        let latest = issued_at.min(now) + max_lifetime;
         if expires > latest + leeway {
             let max_seconds = max_lifetime.as_secs();
             return Err(TokenError::LifetimeTooLong { expires, max_seconds });
         }
-        Ok(Times { issued_at, earliest: expires - max_lifetime, expires_at: expires.min(latest) })
+        Ok(Times { issued_at, expires_at: expires.min(latest) })
     }
 
     /// Exactly one tenant (M-04).
@@ -456,9 +454,7 @@ impl<'p> Claims<'p> {
 
 /// When a token is valid.
 pub(super) struct Times {
-    pub(super) issued_at: Option<Timestamp>,
-    /// No token of the longest life allowed was issued before.
-    pub(super) earliest: Timestamp,
+    pub(super) issued_at: Timestamp,
     pub(super) expires_at: Timestamp,
 }
 

@@ -215,6 +215,20 @@ impl TrustedIssuers {
         Self(Arc::new(issuers))
     }
 
+    /// These issuers and `others`; of two of one name, the one here.
+    pub(crate) fn and(&self, others: &Self) -> Self {
+        let mut issuers = HashMap::clone(&others.0);
+        issuers.extend(self.0.iter().map(|(name, issuer)| (Arc::clone(name), Arc::clone(issuer))));
+        Self(Arc::new(issuers))
+    }
+
+    /// Whether tokens of `issuer` may be for `tenant`.
+    pub(crate) fn may_speak_for(&self, issuer: &str, tenant: &TenantId) -> bool {
+        self.0.get(issuer).is_some_and(|issuer| {
+            issuer.rules.tenant.tenants.as_ref().is_none_or(|tenants| tenants.contains(tenant))
+        })
+    }
+
     /// The keys `issuer` has now.
     pub fn keys_of(&self, issuer: &str) -> Option<&KeySet> {
         self.0.get(issuer)?.keys.as_ref().map(|keys| &keys.set)

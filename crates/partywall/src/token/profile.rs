@@ -55,7 +55,7 @@ impl Profile {
     }
 }
 
-/// What to look for in a profile's tokens. `iss`, `sub` and `exp` are always required.
+/// What to look for in a profile's tokens. `iss`, `sub`, `exp` and `iat` are always required.
 pub(super) struct Traits {
     /// The header's `typ` must be one of these.
     pub(super) typ: &'static [&'static str],
@@ -126,7 +126,7 @@ const PARTYWALL: Traits = Traits {
     algorithms: &[Algorithm::Es256, Algorithm::EdDsa, Algorithm::Rs256],
     // RFC 9068 2.2.
     required: &["client_id", "jti"],
-    required_dates: &["iat"],
+    required_dates: &[],
     fixed: &[],
     foreign: NOT_ACCESS,
     audience: "aud",
@@ -147,7 +147,7 @@ const COGNITO: Traits = Traits {
     kid_optional: false,
     algorithms: &[Algorithm::Rs256],
     required: &["client_id", "jti"],
-    required_dates: &["iat"],
+    required_dates: &[],
     fixed: &[("token_use", "access")],
     foreign: NOT_ACCESS,
     audience: "client_id",
@@ -172,7 +172,7 @@ const AUTH0: Traits = Traits {
     kid_optional: false,
     algorithms: &[Algorithm::Rs256],
     required: &[],
-    required_dates: &["iat"],
+    required_dates: &[],
     fixed: &[],
     foreign: NOT_ACCESS,
     audience: "aud",
@@ -192,7 +192,7 @@ const OKTA: Traits = Traits {
     kid_optional: false,
     algorithms: &[Algorithm::Rs256],
     required: &["cid", "jti"],
-    required_dates: &["iat"],
+    required_dates: &[],
     fixed: &[],
     foreign: NOT_ACCESS,
     audience: "aud",
@@ -214,7 +214,7 @@ const ENTRA: Traits = Traits {
     kid_optional: false,
     algorithms: &[Algorithm::Rs256],
     required: &["tid", "oid"],
-    required_dates: &["iat", "nbf"],
+    required_dates: &["nbf"],
     fixed: &[("ver", "2.0")],
     foreign: NOT_ACCESS,
     audience: "aud",
@@ -235,7 +235,7 @@ const KEYCLOAK: Traits = Traits {
     kid_optional: false,
     algorithms: &[Algorithm::Rs256, Algorithm::Ps256, Algorithm::Es256, Algorithm::EdDsa],
     required: &["azp", "jti"],
-    required_dates: &["iat"],
+    required_dates: &[],
     fixed: &[("typ", "Bearer")],
     foreign: NOT_ACCESS,
     audience: "aud",
@@ -254,7 +254,7 @@ const GENERIC: Traits = Traits {
     kid_optional: true,
     algorithms: &[Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa],
     required: &[],
-    required_dates: &["iat"],
+    required_dates: &[],
     fixed: &[],
     foreign: NOT_ACCESS,
     audience: "aud",

@@ -185,8 +185,9 @@ impl Source {
             tracing::info!(issuer = self.issuer, keys = ?set, "an issuer's keys changed");
             state.last_good = Some(set.clone());
             state.unknown.forget();
-            (self.publish)(&self.issuer, set);
         }
+        // Every time: the set may not have been taken the last time, for the issuer's rules then.
+        (self.publish)(&self.issuer, set);
         Ok(())
     }
 

@@ -113,3 +113,33 @@ fn m11_a_job_that_is_not_let_in_does_not_run() {
     control.clock().set(ControlPlane::START + LIFE + Duration::from_secs(31));
     assert_eq!(open(&globex), "token_expired");
 }
+
+#[test]
+fn m11_a_job_does_not_outlive_its_issuer() {
+    let (mut control, jobs) = (control(), jobs());
+    let wall = control.wall();
+    let context = context(&control, &wall, "acme");
+    let sealed = context.seal_job(&jobs.queue, &1, LIFE, &jobs.key, control.clock()).unwrap();
+    let open = || wall.open_job::<u32>(&jobs.queue, &sealed, &jobs.keys).map_err(|r| r.code());
+    assert!(open().is_ok(), "the control");
+    control.contents.issuers.clear();
+    wall.accept(control.publish()).unwrap();
+    assert_eq!(open().unwrap_err(), "issuer_untrusted");
+}
+
+/// A job that seals another job hands on its deadline, or a stolen tenant would live for ever.
+#[test]
+fn m11_resealing_does_not_prolong_a_job() {
+    let (control, jobs) = (control(), jobs());
+    let wall = control.wall();
+    let seal = |context: &TenantContext| {
+        context.seal_job(&jobs.queue, &1, LIFE, &jobs.key, control.clock()).unwrap()
+    };
+    let open = |envelope: &str| wall.open_job::<u32>(&jobs.queue, envelope, &jobs.keys);
+    let first = seal(&context(&control, &wall, "acme"));
+    control.clock().set(ControlPlane::START + LIFE - Duration::from_secs(1));
+    let second = seal(&open(&first).unwrap().0);
+    assert!(open(&second).is_ok(), "the control");
+    control.clock().set(ControlPlane::START + LIFE + Duration::from_secs(31));
+    assert_eq!(open(&second).unwrap_err().code(), "token_expired");
+}

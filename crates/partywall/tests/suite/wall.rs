@@ -6,6 +6,7 @@ use partywall::{
     AccessToken, DeploymentModel, Partywall, Placements, Refusal, TenantStatus, Timestamp,
     bundle::BundleError,
     testing::{ControlPlane, placed, tenant},
+    token::{Algorithm, KeySet, SigningKey},
 };
 
 fn pooled() -> Placements {
@@ -183,6 +184,61 @@ fn r19_a_bundle_whose_issuers_cannot_be_used_is_refused_whole() {
     let twice = control.publish();
     assert!(matches!(wall.accept(twice), Err(BundleError::UnusableIssuers(_))));
     assert_eq!(code(&wall, &token), "accepted");
+}
+
+/// The old host was taken over, and the operator points to a new one: what was fetched from the
+/// old one is worth nothing, remembered tokens included.
+#[test]
+fn p06_keys_do_not_survive_a_move_of_their_address() {
+    let mut control = control();
+    let external = SigningKey::generate(Algorithm::EdDsa).unwrap();
+    let keys = serde_json::json!({ "keys": [external.public_jwk()] }).to_string();
+    let keys = KeySet::parse(keys.as_bytes()).unwrap();
+    let at = |url: &str| {
+        let issuer = serde_json::json!({ "issuer": "https://idp.test", "jwks": { "url": url } });
+        serde_json::from_value(issuer).unwrap()
+    };
+    control.contents.issuers.push(at("https://old.test/jwks"));
+    let wall = control.wall();
+    wall.replace_keys("https://idp.test", keys);
+    let mut claims = control.claims("acme", "u:ada");
+    claims["iss"] = "https://idp.test".into();
+    let token = external.sign_jws("at+jwt", &claims).unwrap();
+    assert_eq!(code(&wall, &token), "accepted");
+    wall.accept(control.publish()).unwrap();
+    assert_eq!(code(&wall, &token), "accepted", "the control: nothing moved");
+    control.contents.issuers[1] = at("https://new.test/jwks");
+    wall.accept(control.publish()).unwrap();
+    assert_eq!(code(&wall, &token), "keys_not_yet_fetched");
+}
+
+#[test]
+fn an_issuer_configured_here_is_as_configured_here() {
+    let mut control = control();
+    let own = control.contents.issuers[0].clone();
+    let wall = control.builder().issuer(own).build().unwrap();
+    control.contents.issuers.clear();
+    wall.accept(control.sign(1, None)).unwrap();
+    let token = control.token("acme", "u:ada");
+    assert_eq!(code(&wall, &token), "accepted", "although no bundle names it");
+    // A bundle that names it, too, is taken, and changes nothing about it.
+    let other = ControlPlane::new(vec![]);
+    control.contents.issuers = other.contents.issuers.clone();
+    wall.accept(control.sign(2, None)).unwrap();
+    assert_eq!(code(&wall, &token), "accepted");
+    assert_eq!(code(&wall, &other.token("acme", "u:ada")), "key_unknown");
+}
+
+#[test]
+fn r19_a_bundle_cannot_have_local_files_read() {
+    let mut control = control();
+    let wall = control.wall();
+    let issuer =
+        serde_json::json!({ "issuer": "https://x.test", "jwks": { "file": "/etc/passwd" } });
+    control.contents.issuers.push(serde_json::from_value(issuer).unwrap());
+    assert!(matches!(wall.accept(control.publish()), Err(BundleError::Malformed { .. })));
+    control.contents.issuers.pop();
+    assert!(wall.accept(control.publish()).is_ok(), "the control");
 }
 
 #[test]
