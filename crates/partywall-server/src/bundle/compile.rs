@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use partywall::{
-    bundle::{Base, BundleContents, BundleHeader, BundleTrust, Generation, SignedBundle, UnsignedBundle},
+    bundle::{
+        Base, BundleContents, BundleHeader, BundleTrust, Generation, SignedBundle, UnsignedBundle,
+    },
     token::{IssuerConfig, KeySource, Profile},
 };
 use sea_orm::DatabaseTransaction;

@@ -1,5 +1,7 @@
 //! Tenants: made, changed, suspended, erased.
 
+use std::time::Duration;
+
 use partywall::{
     Placements, Region, Slug, TenantId, TenantStatus, Tier, Timestamp,
     bundle::{Generation, TenantRecord},
@@ -147,6 +149,10 @@ impl ControlPlane {
 
     /// Refuses every token issued for the tenant so far.
     ///
+    /// A token of ours says which epoch it is from. Of another issuer's token only the issue time
+    /// tells, and that issuer's clock may be up to 30 seconds ahead: what it issues in the coming
+    /// 30 seconds is refused, too, so whoever signs in there at once may have to do so again.
+    ///
     /// # Errors
     ///
     /// [`ControlError::UnknownTenant`].
@@ -157,7 +163,7 @@ impl ControlPlane {
             let next = record.epoch.checked_add(1);
             record.epoch =
                 next.ok_or_else(|| ControlError::EpochsUsedUp { tenant: record.id.clone() })?;
-            record.epoch_at = now;
+            record.epoch_at = now + CLOCK_AHEAD;
             Ok(json!({ "epoch": record.epoch }))
         })
         .await
@@ -402,6 +408,8 @@ pub enum InvalidProfile {
     Metadata,
 }
 
+/// How far an issuer's clock may be ahead: the most leeway that an issuer can be given (J-11).
+const CLOCK_AHEAD: Duration = Duration::from_secs(30);
 const ID_PREFIX: &str = "t-";
 pub(super) const MAX_PAGE: u32 = 1_000;
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 use partywall::{
     AccessToken, Clock, Partywall,
     carry::{JobQueue, MAX_ENVELOPE_LIFE},
-    token::{Algorithm, KeySet, SigningKey},
+    token::{Algorithm, IssuerConfig, KeySet, KeySource, Profile, SigningKey},
 };
 
-use crate::support::{Plane, TESTER, oracle};
+use crate::support::{API, Plane, TESTER, oracle, refusal};
 
 /// A queue whose producer and consumer are the same service.
 struct Jobs {
@@ -65,4 +65,38 @@ async fn m11_a_job_of_what_was_revoked_never_runs_however_long_it_waits() {
         let fresh = plane.wall().await;
         assert_eq!(ran(&fresh), ["revoked", "revoked", "runs"], "after {wait} s more");
     }
+}
+
+#[tokio::test]
+async fn i09_an_epoch_outdates_what_an_issuer_with_a_fast_clock_has_issued() {
+    const ELSEWHERE: &str = "https://elsewhere.test";
+    let key = SigningKey::generate(Algorithm::Es256).unwrap();
+    let keys = KeySource::Inline(serde_json::json!({ "keys": [key.public_jwk()] }));
+    let elsewhere = IssuerConfig::new(ELSEWHERE, Profile::Partywall, keys);
+    let plane = Plane::with(|config| config.external_issuers.push(elsewhere)).await;
+    let tenant = plane.tenant("acme").await;
+    let client = plane.machine(tenant.id()).await;
+    let theirs = |ahead: u64| {
+        let iat = plane.clock.now().0 + ahead;
+        let claims = serde_json::json!({
+            "iss": ELSEWHERE, "sub": "u:ada", "aud": API, "client_id": "web", "jti": "1",
+            "iat": iat, "exp": iat + 600, "tid": tenant.id(), "roles": [],
+        });
+        key.sign_jws("at+jwt", &claims).unwrap()
+    };
+    let issued = [theirs(0), theirs(20), plane.token(&client).await];
+    let before = plane.wall().await;
+    assert_eq!(issued.each_ref().map(|token| refusal(&before, token)), [None; 3]);
+
+    plane.control.bump_epoch(&TESTER, tenant.id()).await.unwrap();
+    let after = plane.wall().await;
+    assert_eq!(
+        issued.each_ref().map(|token| refusal(&after, token)),
+        [Some("epoch_passed"); 3],
+        "one from before is still good"
+    );
+    // The control: ours say which epoch they are from and are good at once, theirs half a minute on.
+    assert_eq!(refusal(&after, &plane.token(&client).await), None);
+    plane.advance(Duration::from_secs(31));
+    assert_eq!(refusal(&after, &theirs(0)), None);
 }
