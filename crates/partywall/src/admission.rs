@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::{
-    Identity, TenantContext, TenantId, TenantStatus, Timestamp, bundle::Bundle,
+    Identity, Principal, TenantContext, TenantId, TenantStatus, Timestamp, bundle::Bundle,
     context::Credential, token::TokenError,
 };
 
@@ -23,11 +23,14 @@ pub(crate) fn check(identity: &Identity, bundle: &Bundle, now: Timestamp) -> Res
     if now >= bundle.expires() {
         return Err(Refusal::BundleStale { expired: bundle.expires() });
     }
-    let unknown = || Refusal::TenantUnknown { tenant: identity.tenant.clone() };
-    let tenant = bundle.tenant(&identity.tenant).ok_or_else(unknown)?;
+    let who = || (identity.tenant.clone(), identity.principal.clone());
+    let Some(tenant) = bundle.tenant(&identity.tenant) else {
+        let (tenant, principal) = who();
+        return Err(Refusal::TenantUnknown { tenant, principal });
+    };
     if tenant.status() != TenantStatus::Active {
-        let status = tenant.status();
-        return Err(Refusal::TenantNotActive { tenant: identity.tenant.clone(), status });
+        let (status, (tenant, principal)) = (tenant.status(), who());
+        return Err(Refusal::TenantNotActive { tenant, principal, status });
     }
     // A token that carries no epoch of ours must be younger than the last one's beginning.
     let outdated = match identity.tenant_epoch {
@@ -35,7 +38,8 @@ pub(crate) fn check(identity: &Identity, bundle: &Bundle, now: Timestamp) -> Res
         None => tenant.epoch() > 0 && identity.issued_at <= tenant.epoch_at(),
     };
     if outdated {
-        return Err(Refusal::EpochPassed { tenant: identity.tenant.clone() });
+        let (tenant, principal) = who();
+        return Err(Refusal::EpochPassed { tenant, principal });
     }
     let revocations = bundle.revocations();
     let token = identity.token_id.as_deref();
@@ -45,7 +49,8 @@ pub(crate) fn check(identity: &Identity, bundle: &Bundle, now: Timestamp) -> Res
             revocations.refuses_subject(&identity.tenant, subject, identity.issued_at)
         })
     {
-        return Err(Refusal::Revoked { tenant: identity.tenant.clone() });
+        let (tenant, principal) = who();
+        return Err(Refusal::Revoked { tenant, principal });
     }
     Ok(())
 }
@@ -63,12 +68,16 @@ pub enum Refusal {
     TenantUnknown {
         /// The tenant the credential names.
         tenant: TenantId,
+        /// Who acts for it.
+        principal: Principal,
     },
     /// The tenant is not to be served.
     #[error("tenant {tenant} is {status:?}: an operator can reactivate it")]
     TenantNotActive {
         /// The tenant.
         tenant: TenantId,
+        /// Who acts for it.
+        principal: Principal,
         /// Its status.
         status: TenantStatus,
     },
@@ -77,12 +86,16 @@ pub enum Refusal {
     EpochPassed {
         /// The tenant.
         tenant: TenantId,
+        /// Who acts for it.
+        principal: Principal,
     },
     /// This token, its principal or its actor was revoked.
     #[error("the token, its principal or its actor was revoked in tenant {tenant}")]
     Revoked {
         /// The tenant.
         tenant: TenantId,
+        /// Who acts for it.
+        principal: Principal,
     },
     /// The enforcement point is another tenant's silo.
     #[error(
@@ -115,6 +128,32 @@ impl Refusal {
             Self::PinnedElsewhere { .. } => "pinned_elsewhere",
             Self::BundleStale { .. } => "bundle_stale",
             Self::NoBundle => "no_bundle",
+        }
+    }
+
+    /// The tenant the credential proved, where it held that far: for the log.
+    pub fn tenant(&self) -> Option<&TenantId> {
+        match self {
+            Self::TenantUnknown { tenant, .. }
+            | Self::TenantNotActive { tenant, .. }
+            | Self::EpochPassed { tenant, .. }
+            | Self::Revoked { tenant, .. }
+            | Self::PinnedElsewhere { tenant } => Some(tenant),
+            Self::Token(_) | Self::BundleStale { .. } | Self::NoBundle => None,
+        }
+    }
+
+    /// Who acts, where that was known: for the log.
+    pub fn principal(&self) -> Option<&Principal> {
+        match self {
+            Self::TenantUnknown { principal, .. }
+            | Self::TenantNotActive { principal, .. }
+            | Self::EpochPassed { principal, .. }
+            | Self::Revoked { principal, .. } => Some(principal),
+            Self::PinnedElsewhere { .. }
+            | Self::Token(_)
+            | Self::BundleStale { .. }
+            | Self::NoBundle => None,
         }
     }
 

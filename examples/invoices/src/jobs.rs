@@ -77,7 +77,12 @@ impl ReminderWorker {
             let (tenant, job) = match opened {
                 Ok(opened) => opened,
                 Err(refusal) => {
-                    tracing::warn!(reason = refusal.code(), "a reminder was not sent: {refusal}");
+                    tracing::warn!(
+                        reason = refusal.code(),
+                        tenant.id = refusal.tenant().map(tracing::field::display),
+                        principal = refusal.principal().map(tracing::field::display),
+                        "a reminder was not sent: {refusal}",
+                    );
                     continue;
                 }
             };

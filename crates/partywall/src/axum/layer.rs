@@ -171,6 +171,8 @@ impl Turned {
                 tracing::warn!(
                     decision = "refused",
                     reason,
+                    tenant.id = refusal.tenant().map(tracing::field::display),
+                    principal = refusal.principal().map(tracing::field::display),
                     http.method = %method,
                     http.path = path,
                     "a request was refused: {refusal}",
