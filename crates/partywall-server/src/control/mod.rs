@@ -57,6 +57,9 @@ pub(crate) struct Inner {
     pub(crate) stopping: watch::Sender<bool>,
     /// The generation as of which the ring was read.
     ring_read_at: AtomicU64,
+    /// Held from reading the ring to putting it in force, so that an older reading never replaces
+    /// a newer one: it could bring a withdrawn key back.
+    rereading: tokio::sync::Mutex<()>,
 }
 
 impl ControlPlane {
@@ -86,6 +89,7 @@ impl ControlPlane {
                 generation: watch::Sender::new(Generation(0)),
                 stopping: watch::Sender::new(false),
                 ring_read_at: AtomicU64::new(0),
+                rereading: tokio::sync::Mutex::new(()),
             }),
         };
         control.rotate_keys().await?;
@@ -143,6 +147,7 @@ impl ControlPlane {
 
     /// Reads the ring, which is at least as new as `generation` afterwards.
     pub(crate) async fn reread_keys(&self, generation: Generation) -> Result<(), RingError> {
+        let _one_at_a_time = self.inner.rereading.lock().await;
         let db = self.inner.db.reader();
         let keys = crate::keys::load(db, &self.inner.config.sealing_key).await?;
         self.inner.ring.replace(keys.ok_or(KeyError::NoActiveKey)?);
@@ -349,5 +354,50 @@ impl From<RingError> for ControlError {
             RingError::Storage(error) => Self::Storage(error),
             RingError::Key(error) => Self::Key(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use partywall::FixedClock;
+
+    use super::*;
+    use crate::{DatabaseConfig, Resources, SealingKey, Secret};
+
+    #[tokio::test]
+    async fn i11_an_older_reading_of_the_keys_never_replaces_a_newer_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = ServerConfig::new(
+            DatabaseConfig::Sqlite { path: dir.path().join("control.db") },
+            SealingKey::from_bytes(&Secret::new([7; 32])).unwrap(),
+            "https://id.test".parse().unwrap(),
+            Resources::new("https://api.test".parse().unwrap(), []),
+        );
+        let clock = Arc::new(FixedClock::at(Timestamp(1_800_000_000)));
+        let control = ControlPlane::open(config, clock).await.unwrap();
+        let names = |control: &ControlPlane, kid: &str| {
+            let jwks = control.token_keys().unwrap().jwks().clone();
+            String::from_utf8_lossy(&jwks).contains(kid)
+        };
+        let jwks: serde_json::Value =
+            serde_json::from_slice(control.token_keys().unwrap().jwks()).unwrap();
+        let kid = jwks["keys"][0]["kid"].as_str().unwrap().to_owned();
+
+        // A refresh that has read the keys, and is held up before it puts them in force.
+        let held_up = control.inner.rereading.lock().await;
+        let read = crate::keys::load(control.inner.db.reader(), &control.inner.config.sealing_key);
+        let read = read.await.unwrap().unwrap();
+        let mut withdrawing = tokio::spawn({
+            let (control, kid) = (control.clone(), kid.clone());
+            async move { control.withdraw_signing_key(&THE_SERVER, &kid).await }
+        });
+        let early = tokio::time::timeout(Duration::from_millis(300), &mut withdrawing).await;
+        assert!(early.is_err(), "it does not wait for the one before");
+        control.inner.ring.replace(read);
+        drop(held_up);
+        withdrawing.await.unwrap().unwrap();
+        assert!(!names(&control, &kid), "the withdrawn key is in force again");
     }
 }
