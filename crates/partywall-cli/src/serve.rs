@@ -126,6 +126,7 @@ fn settings(
     settings.token_lifetime = section.token_lifetime.duration();
     settings.keys.algorithm = section.algorithm;
     settings.keys.rotate_every = section.rotation.duration();
+    settings.bundle.lifetime = section.bundle_lifetime.duration();
     // Its own tokens are trusted by the keys it signs them with, wherever else it is configured.
     settings.external_issuers =
         issuers.into_iter().filter(|issuer| issuer.issuer != section.issuer).collect();

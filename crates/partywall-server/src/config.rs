@@ -104,10 +104,10 @@ pub struct BundlePolicy {
 }
 
 impl Default for BundlePolicy {
-    /// A week alone; made anew every hour.
+    /// 72 hours alone, which spans a weekend; made anew every hour.
     fn default() -> Self {
         Self {
-            lifetime: Duration::from_secs(7 * 24 * 60 * 60),
+            lifetime: Duration::from_secs(72 * 60 * 60),
             refresh_after: Duration::from_secs(60 * 60),
         }
     }

@@ -2,7 +2,9 @@
 
 use std::{net::SocketAddr, ops::Range, path::PathBuf};
 
-use partywall_server::{Issuer, KeyPolicy, Resource, SealError, SealingKey, SigningAlgorithm};
+use partywall_server::{
+    BundlePolicy, Issuer, KeyPolicy, Resource, SealError, SealingKey, SigningAlgorithm,
+};
 use serde::Serialize;
 use toml::Spanned;
 
@@ -27,6 +29,8 @@ pub(crate) struct Server {
     pub(crate) token_lifetime: Lasting,
     /// How long a signing key signs before the next one does.
     pub(crate) rotation: Lasting,
+    /// For how long a service may go on from its last bundle without hearing from the server.
+    pub(crate) bundle_lifetime: Lasting,
 }
 
 /// Where the control plane keeps its state.
@@ -39,6 +43,8 @@ pub(crate) enum Database {
     Postgres(SecretRef),
 }
 
+/// Whoever was revoked while a service heard nothing stays in for so long.
+const LONGEST_BUNDLE: Lasting = Lasting::days(31);
 const LONGEST_TOKEN: Lasting = Lasting::seconds(24 * 60 * 60);
 
 impl Server {
@@ -51,6 +57,7 @@ impl Server {
         let algorithm = section.optional("algorithm", r#"algorithm = "ES256""#);
         let token_lifetime = read_token_lifetime(&mut section);
         let rotation = read_rotation(&mut section);
+        let bundle_lifetime = read_bundle_lifetime(&mut section);
         section.finish();
         Some(Self {
             listen: listen?,
@@ -61,6 +68,7 @@ impl Server {
             algorithm: algorithm.map(Spanned::into_inner).unwrap_or_default(),
             token_lifetime,
             rotation,
+            bundle_lifetime,
         })
     }
 }
@@ -139,6 +147,21 @@ fn read_rotation(section: &mut Section<'_, '_>) -> Lasting {
         section.fault_at(&rotation.span(), "rotation", what, format!("write `{EXAMPLE}`"));
     }
     rotation.into_inner()
+}
+
+/// A bundle must live for longer than it takes until the next one is made.
+fn read_bundle_lifetime(section: &mut Section<'_, '_>) -> Lasting {
+    const EXAMPLE: &str = r#"bundle_lifetime = "72h""#;
+    let default = BundlePolicy::default();
+    let Some(lifetime) = section.optional::<Lasting>("bundle_lifetime", EXAMPLE) else {
+        return Lasting::of(default.lifetime);
+    };
+    let least = Lasting::of(2 * default.refresh_after);
+    if !(least..=LONGEST_BUNDLE).contains(lifetime.get_ref()) {
+        let what = format!("{} is not between {least} and {LONGEST_BUNDLE}", lifetime.get_ref());
+        section.fault_at(&lifetime.span(), "bundle_lifetime", what, format!("write `{EXAMPLE}`"));
+    }
+    lifetime.into_inner()
 }
 
 impl Database {

@@ -144,6 +144,11 @@ fn every_finding_has_its_place_and_its_fix() {
         ),
         (
             "issuer = \"https://login.example.com\"\naudience",
+            "bundle_lifetime = \"1h\"\nissuer = \"https://login.example.com\"\naudience",
+            "4:19: server.bundle_lifetime: 1h is not between 2h and 31d; write `bundle_lifetime = \"72h\"`",
+        ),
+        (
+            "issuer = \"https://login.example.com\"\naudience",
             "algorithm = \"HS256\"\nissuer = \"https://login.example.com\"\naudience",
             "4:13: server.algorithm: unknown variant `HS256`, expected one of `ES256`, `EdDSA`, `RS256`; write `algorithm = \"ES256\"`",
         ),

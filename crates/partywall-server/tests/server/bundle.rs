@@ -28,7 +28,7 @@ async fn m06_a_bundle_is_all_an_enforcement_point_needs() {
     assert_eq!((entry.slug(), entry.status()), ("acme", TenantStatus::Active));
     assert_eq!(entry.placements(), Some(&tenant.record.placements));
     assert_eq!(bundle.created(), START);
-    assert_eq!(bundle.expires(), START + Duration::from_secs(7 * 24 * 60 * 60));
+    assert_eq!(bundle.expires(), START + Duration::from_secs(72 * 60 * 60));
     assert_eq!(refusal(&plane.wall().await, &token), None);
 
     // Another control plane's bundle is nothing to whoever pins this one's key.
