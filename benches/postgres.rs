@@ -158,9 +158,10 @@ impl Variants {
         let mut sequential = PgConnection::connect_with(&usual).await.unwrap();
         let pid = "SELECT pg_backend_pid()";
         let sequential_pid = sqlx::query_scalar(pid).fetch_one(&mut sequential).await.unwrap();
-        let (one, other) = if port.is_some() { (1, 2) } else { (3, 4) };
+        // One session each: every statement meets what the one before left to be done.
+        let (slot, flight) = if port.is_some() { (1, 2) } else { (3, 4) };
         let pool = PoolTarget::new(server.clone(), "postgres", bed.key.clone());
-        let pool = pool.slots([bed.slot(one)]).flight_slots([bed.slot(other)]);
+        let pool = pool.slots([bed.slot(slot)]).flight_slots([bed.slot(flight)]);
         let store = Postgres::builder("main".parse().unwrap());
         let store = store.pool("here".parse().unwrap(), pool).build().unwrap();
         let flights = store.single_flight();
