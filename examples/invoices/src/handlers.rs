@@ -43,14 +43,14 @@ pub(crate) async fn pay<S: Ledger>(
     Path(id): Path<Uuid>,
 ) -> Result<StatusCode, AppError> {
     // Not found before forbidden: who may not see it does not learn that it exists.
-    let invoice = S::find(&mut db, id).await?.ok_or(AppError::NotFound)?;
+    S::find(&mut db, id).await?.ok_or(AppError::NotFound)?;
     if !tenant.has_role("accountant") {
         return Err(AppError::Forbidden);
     }
-    if invoice.paid {
+    // The statement itself asks whether it was paid: what was read may no longer be so.
+    if !S::mark_paid(&mut db, id).await? {
         return Err(AppError::AlreadyPaid);
     }
-    S::mark_paid(&mut db, id).await?;
     db.commit().await.map_err(AppError::store)?;
     Ok(StatusCode::NO_CONTENT)
 }

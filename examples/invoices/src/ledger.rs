@@ -37,7 +37,7 @@ pub struct NewInvoice {
 impl NewInvoice {
     pub(crate) fn check(self) -> Result<Self, AppError> {
         let invalid = |field, problem| Err(AppError::Invalid { field, problem });
-        if self.customer.trim().is_empty() || self.customer.len() > 200 {
+        if self.customer.trim().is_empty() || self.customer.chars().count() > 200 {
             return invalid("customer", "expected 1 to 200 characters");
         }
         if self.amount_cents <= 0 {
@@ -71,11 +71,11 @@ pub trait Ledger: Transactional {
         invoice: &Invoice,
     ) -> impl Future<Output = Result<(), AppError>> + Send;
 
-    /// Notes that it was paid.
+    /// Notes that it was paid; `false` when it had been. Of two at once, one is told `true`.
     fn mark_paid(
         db: &mut Scoped<Self>,
         id: Uuid,
-    ) -> impl Future<Output = Result<(), AppError>> + Send;
+    ) -> impl Future<Output = Result<bool, AppError>> + Send;
 
     /// Notes that a reminder was sent.
     fn mark_reminded(

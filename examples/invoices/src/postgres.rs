@@ -38,12 +38,12 @@ impl Ledger for Postgres {
             .map_err(AppError::store)
     }
 
-    async fn mark_paid(db: &mut Scoped<Self>, id: Uuid) -> Result<(), AppError> {
-        sqlx::query("UPDATE invoice SET paid = true WHERE id = $1")
+    async fn mark_paid(db: &mut Scoped<Self>, id: Uuid) -> Result<bool, AppError> {
+        sqlx::query("UPDATE invoice SET paid = true WHERE id = $1 AND NOT paid")
             .bind(id)
             .execute(db.conn())
             .await
-            .map(|_| ())
+            .map(|done| done.rows_affected() == 1)
             .map_err(AppError::store)
     }
 

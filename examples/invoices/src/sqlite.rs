@@ -37,9 +37,9 @@ impl Ledger for Sqlite {
         db.execute(sql, values).await.map(|_| ()).map_err(AppError::store)
     }
 
-    async fn mark_paid(db: &mut Scoped<Self>, id: Uuid) -> Result<(), AppError> {
-        let sql = "UPDATE invoice SET paid = 1 WHERE id = ?1";
-        db.execute(sql, (id.to_string(),)).await.map(|_| ()).map_err(AppError::store)
+    async fn mark_paid(db: &mut Scoped<Self>, id: Uuid) -> Result<bool, AppError> {
+        let sql = "UPDATE invoice SET paid = 1 WHERE id = ?1 AND NOT paid";
+        db.execute(sql, (id.to_string(),)).await.map(|rows| rows == 1).map_err(AppError::store)
     }
 
     async fn mark_reminded(db: &mut Scoped<Self>, id: Uuid) -> Result<(), AppError> {

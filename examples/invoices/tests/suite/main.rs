@@ -121,12 +121,40 @@ async fn mass_assignment(sample: &Sample, token: &str) {
         let (status, _) = sample.post("/invoices", token, body).await;
         assert_eq!(status, 422, "{field} was taken");
     }
+    // Characters are counted, not bytes.
+    let long = "é".repeat(200);
+    let invoice = json!({ "customer": long, "amount_cents": 1 });
+    assert_eq!(sample.post("/invoices", token, invoice).await.0, 201);
     for bad in [
         json!({ "customer": " ", "amount_cents": 1 }),
+        json!({ "customer": long + "é", "amount_cents": 1 }),
         json!({ "customer": "x", "amount_cents": 0 }),
     ] {
         assert_eq!(sample.post("/invoices", token, bad).await.0, 422);
     }
+}
+
+/// Of twenty payments at once, one is taken: in between reading and writing lies everything.
+async fn paid_once<S>(store: S, placements: &Placements)
+where
+    S: Ledger + FromRef<App<S>>,
+{
+    let sample = Sample::new(store, placements);
+    let token = sample.token("acme", &["accountant"]);
+    let invoice = json!({ "customer": "Initrode", "amount_cents": 4200 });
+    let (_, created) = sample.post("/invoices", &token, invoice).await;
+    let payment = format!("/invoices/{}/payment", created["id"].as_str().unwrap());
+    let mut payments = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let request = Request::post(&payment).header("authorization", format!("Bearer {token}"));
+        let request = request.body(Body::empty()).unwrap();
+        payments.spawn(sample.app.clone().oneshot(request));
+    }
+    let answers = payments.join_all().await;
+    let mut statuses: Vec<_> = answers.iter().map(|a| a.as_ref().unwrap().status()).collect();
+    statuses.sort();
+    assert_eq!(statuses[0], StatusCode::NO_CONTENT);
+    assert_eq!(statuses[1..], [StatusCode::CONFLICT; 19]);
 }
 
 /// M-11: the job runs as the tenant that put it in, and not at all for a suspended one.

@@ -13,7 +13,7 @@ use partywall_postgres::{
 use partywall_sqlite::Sqlite;
 use sqlx::{Connection, Executor, PgConnection};
 
-use super::suite;
+use super::{paid_once, suite};
 
 #[tokio::test]
 async fn m21_the_sample_holds_on_the_embedded_store() {
@@ -53,5 +53,7 @@ async fn m13_the_sample_holds_on_a_shared_postgresql() {
     let pool = PoolTarget::new(cluster.address(), "postgres", key).slots(slots);
     let store = Postgres::builder("main".parse().unwrap());
     let store = store.pool("here".parse().unwrap(), pool).connect().await.unwrap();
-    suite(store, &placed("main", DeploymentModel::Pool, "here")).await;
+    let placements = placed("main", DeploymentModel::Pool, "here");
+    suite(store.clone(), &placements).await;
+    paid_once(store, &placements).await;
 }
