@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr, time::Duration};
 
 use axum::http::Uri;
-use partywall::{carry::MAX_ENVELOPE_LIFE, token::IssuerConfig};
+use partywall::token::IssuerConfig;
 
 use crate::{
     keys::{KeyPolicy, SealingKey},
@@ -77,22 +77,11 @@ impl ServerConfig {
         }
         Ok(())
     }
-
-    /// How long after its retirement a signing key can still be needed: the life of the last token
-    /// it signed, a cached key set, and a minute for clocks that disagree.
-    pub(crate) fn key_outlives(&self) -> Duration {
-        self.token_lifetime + self.keys.jwks_max_age + CLOCKS_DISAGREE
-    }
-
-    /// How long a revocation can still refuse something: a token may put a job into an envelope
-    /// in the last second of its life, and the job is asked for the token when it is taken out.
-    pub(crate) fn revocation_lasts(&self) -> Duration {
-        self.token_lifetime + MAX_ENVELOPE_LIFE + CLOCKS_DISAGREE
-    }
 }
 
 const MAX_TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
-const CLOCKS_DISAGREE: Duration = Duration::from_secs(60);
+/// How far clocks of servers and enforcement points may be apart.
+pub(crate) const CLOCKS_DISAGREE: Duration = Duration::from_secs(60);
 
 /// How long bundles may be served from, and when they are made anew without a change.
 #[derive(Clone, Copy, Debug)]

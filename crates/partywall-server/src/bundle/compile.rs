@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use partywall::{
+    Timestamp,
     bundle::{
         Base, BundleContents, BundleHeader, BundleTrust, Generation, SignedBundle, UnsignedBundle,
     },
@@ -13,11 +14,12 @@ use sea_orm::DatabaseTransaction;
 
 use super::{CompileError, PublishedBundle};
 use crate::{
-    config::ServerConfig,
     control::Inner,
     keys::{KeyPurpose, key_set},
     storage::{
-        directory, revocations, signing_keys,
+        directory,
+        policy::{self, Policy},
+        revocations, signing_keys,
         tenants::{self, DirectoryLine},
     },
 };
@@ -29,11 +31,12 @@ pub(super) async fn compile(
 ) -> Result<PublishedBundle, CompileError> {
     let snapshot = inner.db.snapshot().await?;
     let (generation, changed_at) = directory::current(&snapshot).await?;
+    let policy = policy::in_force(&snapshot).await?;
     if let Some(base) = base.filter(|base| *base == Generation(0) || *base >= generation) {
         return Err(CompileError::NoSuchDelta { base, latest: generation });
     }
     let mut contents = BundleContents {
-        issuers: issuers(&snapshot, &inner.config).await?,
+        issuers: issuers(&snapshot, &policy, changed_at).await?,
         revocations: revocations::all(&snapshot, changed_at).await?,
         ..BundleContents::default()
     };
@@ -43,7 +46,7 @@ pub(super) async fn compile(
     }
     drop(snapshot);
     // The time of the change, not of the compilation: the bytes follow from the database alone.
-    let expires = changed_at + inner.config.bundle.lifetime;
+    let expires = changed_at + policy.bundle_lifetime();
     let base = base.map(|generation| Base { generation, created: changed_at });
     let header = BundleHeader { generation, base, created: changed_at, expires };
     // A million tenants take a second of computing, which is no task for a runtime's worker.
@@ -114,16 +117,16 @@ async fn read_changes(
 /// Ourselves first, with every published key inline: an enforcement point fetches nothing.
 async fn issuers(
     snapshot: &DatabaseTransaction,
-    config: &ServerConfig,
+    policy: &Policy,
+    changed_at: Timestamp,
 ) -> Result<Vec<IssuerConfig>, CompileError> {
     let keys = signing_keys::all(snapshot, KeyPurpose::Token).await?;
     let source = KeySource::Inline(key_set(&keys));
-    let mut own = IssuerConfig::new(config.issuer.as_str(), Profile::Partywall, source);
-    // Nothing we sign lives longer, so nothing that claims to was signed by us.
-    own.max_lifetime_seconds =
-        u32::try_from(config.token_lifetime.as_secs()).unwrap_or(own.max_lifetime_seconds);
-    let external = config.external_issuers.iter().cloned();
-    Ok(std::iter::once(own).chain(external).collect())
+    let mut own = IssuerConfig::new(policy.issuer.as_str(), Profile::Partywall, source);
+    // Nothing we signed lives longer, so nothing that claims to was signed by us.
+    own.max_lifetime_seconds = u32::try_from(policy.longest_token(changed_at).as_secs())
+        .unwrap_or(own.max_lifetime_seconds);
+    Ok(std::iter::once(own).chain(policy.external.iter().cloned()).collect())
 }
 
 /// Tenants are read in pages of this many rows.

@@ -131,7 +131,7 @@ impl ControlPlane {
         // A token request that read the machine before this change may still sign in the coming
         // seconds.
         let keep_until =
-            now + Duration::from_secs(REQUESTS_UNDER_WAY) + self.inner.config.revocation_lasts();
+            now + Duration::from_secs(REQUESTS_UNDER_WAY) + self.policy().revocation_lasts(now);
         let revocation = Revocation::Subject {
             tenant: machine.tenant.as_str(),
             subject: client.as_str(),

@@ -11,6 +11,7 @@ use std::{
     },
 };
 
+use arc_swap::ArcSwap;
 use aws_lc_rs::rand::SystemRandom;
 use partywall::{Clock, TenantId, Timestamp, bundle::Generation, token::IssuerError};
 use tokio::sync::watch;
@@ -20,7 +21,10 @@ use crate::{
     config::{ConfigError, ServerConfig},
     keys::{BundleSigner, KeyError, KeyRing, RingError, TokenKeys},
     random::RandomError,
-    storage::{AuditEvent, Change, Database, StorageError, audit, directory},
+    storage::{
+        AuditEvent, Change, Database, StorageError, audit, directory,
+        policy::{self, Policy},
+    },
 };
 pub(crate) use machine::SecretHash;
 pub use machine::{
@@ -48,6 +52,8 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: SystemRandom,
     pub(crate) db: Database,
+    /// What the latest start of any server on this database asked for.
+    policy: ArcSwap<Policy>,
     pub(crate) ring: KeyRing,
     pub(crate) bundle_signer: BundleSigner,
     pub(crate) publisher: Publisher,
@@ -57,7 +63,7 @@ pub(crate) struct Inner {
     pub(crate) stopping: watch::Sender<bool>,
     /// The generation as of which the ring was read.
     ring_read_at: AtomicU64,
-    /// Held from reading the ring to putting it in force, so that an older reading never replaces
+    /// Held from reading ring or policy to putting it in force, so that an older reading never replaces
     /// a newer one: it could bring a withdrawn key back.
     rereading: tokio::sync::Mutex<()>,
 }
@@ -76,13 +82,14 @@ impl ControlPlane {
         let now = clock.now();
         opening::prepare_keys(&db, &config, now).await?;
         let bundle_signer = opening::bundle_signer(&db, &config, now).await?;
-        opening::note_issuers(&db, &config, now).await?;
+        let policy = opening::note_policy(&db, &config, now).await?;
         let control = Self {
             inner: Arc::new(Inner {
                 config,
                 clock,
                 random: SystemRandom::new(),
                 db,
+                policy: ArcSwap::from_pointee(policy),
                 ring: KeyRing::default(),
                 bundle_signer,
                 publisher: Publisher::default(),
@@ -139,9 +146,17 @@ impl ControlPlane {
         let db = self.inner.db.reader();
         let (generation, _) = directory::current(db).await?;
         if self.inner.ring_read_at.load(Ordering::Acquire) < generation.0 {
+            self.reread_policy().await?;
             self.reread_keys(generation).await?;
         }
         self.announce(generation);
+        Ok(())
+    }
+
+    async fn reread_policy(&self) -> Result<(), StorageError> {
+        let _one_at_a_time = self.inner.rereading.lock().await;
+        let policy = policy::in_force(self.inner.db.reader()).await?;
+        self.inner.policy.store(Arc::new(policy));
         Ok(())
     }
 
@@ -165,6 +180,11 @@ impl ControlPlane {
 
     pub(crate) fn now(&self) -> Timestamp {
         self.inner.clock.now()
+    }
+
+    /// What every server on this database goes by.
+    pub(crate) fn policy(&self) -> Arc<Policy> {
+        self.inner.policy.load_full()
     }
 
     pub(crate) fn token_keys(&self) -> Result<Arc<TokenKeys>, KeyError> {

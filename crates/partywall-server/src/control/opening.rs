@@ -1,7 +1,6 @@
 //! What opening a control plane settles: whose sealing key it is, that there is a bundle key, and
 //! that enforcement points can use the issuers they are about to hear of.
 
-use aws_lc_rs::digest::{SHA256, digest};
 use partywall::{
     Timestamp,
     token::{IssuerError, IssuerFault, KeySource, TrustedIssuers},
@@ -12,7 +11,11 @@ use super::{OpenError, by_itself};
 use crate::{
     config::ServerConfig,
     keys::{BundleSigner, KeyPurpose, SealError, SigningAlgorithm, StoredKey},
-    storage::{Database, settings, signing_keys},
+    storage::{
+        Database,
+        policy::{self, Policy},
+        settings, signing_keys,
+    },
 };
 
 /// Checks the external issuers as an enforcement point would, before any of them sees them (P-05),
@@ -90,23 +93,33 @@ pub(super) async fn bundle_signer(
     Ok(BundleSigner::open(&key, &config.sealing_key)?)
 }
 
-/// Which issuers are trusted is configuration, and part of the bundle: when it changed since the
-/// last start, so does the generation.
-pub(super) async fn note_issuers(
+/// Which issuers are trusted and how long things live is configuration, and part of the bundle:
+/// when it differs from what the database has, this start replaces it, and the audit trail says so.
+/// Servers that run already follow.
+pub(super) async fn note_policy(
     db: &Database,
     config: &ServerConfig,
     now: Timestamp,
-) -> Result<(), OpenError> {
-    let said = json!({ "issuer": config.issuer.as_str(), "lifetime": config.token_lifetime, "external": config.external_issuers });
-    let hash = digest(&SHA256, said.to_string().as_bytes()).as_ref().to_vec();
-    if settings::get(db.reader(), "issuers").await?.as_ref() == Some(&hash) {
-        return Ok(());
+) -> Result<Policy, OpenError> {
+    let asked = |before: Option<&Policy>| Policy::following(before, config, now);
+    let unchanged = |before: &Policy| before.says_the_same_as(&asked(None));
+    if let Some(before) = policy::current(db.reader()).await?.filter(unchanged) {
+        return Ok(before);
     }
     let change = db.change(now).await?;
-    settings::set(change.rows(), "issuers", hash).await?;
-    let external: Vec<&str> = config.external_issuers.iter().map(|other| other.issuer()).collect();
-    change.commit(by_itself("issuers.configure", json!({ "external": external }))).await?;
-    Ok(())
+    // Another server may have been quicker: what differs is asked again, under the lock.
+    let before = policy::current(change.rows()).await?;
+    if let Some(before) = before.as_ref().filter(|before| unchanged(before)) {
+        return Ok(before.clone());
+    }
+    let policy = asked(before.as_ref());
+    policy::replace(change.rows(), &policy).await?;
+    let detail = json!({ "from": before.as_ref().map(Policy::summary), "to": policy.summary() });
+    if before.is_some() {
+        tracing::warn!(%detail, "this server's configuration replaces the one its database had");
+    }
+    change.commit(by_itself("policy.configure", detail)).await?;
+    Ok(policy)
 }
 
 /// What the sealed, empty check value is bound to.

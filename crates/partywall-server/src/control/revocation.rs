@@ -26,7 +26,7 @@ impl ControlPlane {
         let issuer = self.inner.config.issuer.as_str();
         // We do not keep tokens, so this one might have been issued just now, and may have put a
         // job into an envelope.
-        let keep_until = now + self.inner.config.revocation_lasts();
+        let keep_until = now + self.policy().revocation_lasts(now);
         let change = self.inner.db.change(now).await?;
         let revocation = Revocation::Token { issuer, jti, expires: keep_until, keep_until };
         revocations::add(change.rows(), revocation, now).await?;

@@ -19,8 +19,11 @@ impl ControlPlane {
     /// When the database or a key fails. The keys in force stay so.
     pub async fn rotate_keys(&self) -> Result<(), RingError> {
         let Inner { db, config, .. } = &*self.inner;
-        let due =
-            |keys: &[StoredKey]| next_step(keys, &config.keys, config.key_outlives(), self.now());
+        let due = |keys: &[StoredKey]| {
+            let now = self.now();
+            let outlives = self.policy().key_outlives(config.keys.jwks_max_age, now);
+            next_step(keys, &config.keys, outlives, now)
+        };
         while let Some(step) = due(&signing_keys::all(db.reader(), KeyPurpose::Token).await?) {
             let change = db.change(self.now()).await?;
             // Another server may have been quicker: what is due is asked again, under the lock.

@@ -79,7 +79,7 @@ fn issue(
         return Err(TokenRequestError::TenantNotServed { tenant: machine.tenant.clone() });
     }
     let config = &control.inner.config;
-    let now = control.now();
+    let (now, lifetime) = (control.now(), control.policy().token_lifetime());
     let scope = join(&request.scopes);
     let claims = AccessTokenClaims {
         iss: config.issuer.as_str(),
@@ -87,7 +87,7 @@ fn issue(
         aud: request.resource.as_str(),
         client_id: machine.client_id.as_str(),
         iat: now.0,
-        exp: (now + config.token_lifetime).0,
+        exp: (now + lifetime).0,
         jti: random::opaque_id(&control.inner.random)?,
         tid: &machine.tenant,
         roles: &machine.roles,
@@ -99,7 +99,7 @@ fn issue(
         tenant.id = %machine.tenant, client.id = %machine.client_id, token.id = claims.jti,
         "an access token was issued"
     );
-    let expires_in = config.token_lifetime.as_secs();
+    let expires_in = lifetime.as_secs();
     Ok(TokenResponse { access_token, token_type: "Bearer", expires_in, scope })
 }
 

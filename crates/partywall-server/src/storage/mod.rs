@@ -23,6 +23,7 @@ pub(crate) mod audit;
 pub(crate) mod directory;
 pub(crate) mod machines;
 mod migration;
+pub(crate) mod policy;
 pub(crate) mod revocations;
 pub(crate) mod settings;
 pub(crate) mod signing_keys;

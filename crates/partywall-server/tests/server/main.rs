@@ -10,6 +10,8 @@ mod keys;
 #[cfg(test)]
 mod metadata;
 #[cfg(test)]
+mod policy;
+#[cfg(test)]
 mod postgres;
 #[cfg(test)]
 mod revocation;

@@ -69,7 +69,8 @@ async fn changes_are_accounted_for(plane: &Plane) {
     let id = tenant.id();
     control.set_status(&TESTER, id, TenantStatus::Suspended).await.unwrap();
     let bumped = control.bump_epoch(&TESTER, id).await.unwrap();
-    assert_eq!((bumped.record.epoch, bumped.record.epoch_at), (1, START));
+    let outdated_until = START + Duration::from_secs(30);
+    assert_eq!((bumped.record.epoch, bumped.record.epoch_at), (1, outdated_until));
     let placements = new_tenant("x").placements;
     control.set_placements(&TESTER, id, placements).await.unwrap();
     assert_eq!(control.generation(), Generation(before.0 + 4));
