@@ -17,7 +17,7 @@ use crate::{
     control::Inner,
     keys::{KeyPurpose, key_set},
     storage::{
-        directory,
+        audit, directory,
         policy::{self, Policy},
         revocations, signing_keys,
         tenants::{self, DirectoryLine},
@@ -32,9 +32,18 @@ pub(super) async fn compile(
     let snapshot = inner.db.snapshot().await?;
     let (generation, changed_at) = directory::current(&snapshot).await?;
     let policy = policy::in_force(&snapshot).await?;
-    if let Some(base) = base.filter(|base| *base == Generation(0) || *base >= generation) {
-        return Err(CompileError::NoSuchDelta { base, latest: generation });
-    }
+    let base = match base {
+        None => None,
+        Some(base) => {
+            let refused = CompileError::NoSuchDelta { base, latest: generation };
+            let created = audit::time_of(&snapshot, base).await?.ok_or(refused)?;
+            // Whoever has a bundle that has run out takes everything anew.
+            if base >= generation || created + policy.bundle_lifetime() <= changed_at {
+                return Err(CompileError::NoSuchDelta { base, latest: generation });
+            }
+            Some(Base { generation: base, created })
+        }
+    };
     let mut contents = BundleContents {
         issuers: issuers(&snapshot, &policy, changed_at).await?,
         revocations: revocations::all(&snapshot, changed_at).await?,
@@ -42,12 +51,11 @@ pub(super) async fn compile(
     };
     match base {
         None => read_all_tenants(&snapshot, &mut contents).await?,
-        Some(base) => read_changes(&snapshot, base, &mut contents).await?,
+        Some(base) => read_changes(&snapshot, base.generation, &mut contents).await?,
     }
     drop(snapshot);
     // The time of the change, not of the compilation: the bytes follow from the database alone.
     let expires = changed_at + policy.bundle_lifetime();
-    let base = base.map(|generation| Base { generation, created: changed_at });
     let header = BundleHeader { generation, base, created: changed_at, expires };
     // A million tenants take a second of computing, which is no task for a runtime's worker.
     let inner = Arc::clone(inner);

@@ -25,8 +25,9 @@ pub(crate) fn routes() -> Router<ControlPlane> {
 /// How a bundle is asked for.
 ///
 /// Without parameters: the latest full bundle. `after=<generation>` answers 304 until there is a
-/// newer one, waiting up to `wait` seconds for it. `delta=true` with `after` allows the answer to
-/// be a delta that applies to exactly that generation.
+/// newer one, waiting up to `wait` seconds for it; with a generation that there has not been yet,
+/// the answer is the full bundle at once. `delta=true` with `after` allows the answer to be a delta
+/// that applies to exactly that generation.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct BundleQuery {
@@ -45,19 +46,25 @@ async fn bundle(
     if query.wait > MAX_WAIT || (after.is_none() && (query.wait > 0 || query.delta)) {
         return Err(BundleRequestError::Wait);
     }
-    if let Some(after) = after {
+    let ahead = match after {
+        Some(after) => control.is_behind(after).await,
+        None => false,
+    };
+    if let Some(after) = after.filter(|_| !ahead) {
         control.wait_for_generation_after(after, Duration::from_secs(query.wait)).await;
     }
     let latest = control.generation();
-    let known = after.is_some_and(|after| latest <= after);
+    let known = !ahead && after.is_some_and(|after| latest <= after);
     if known || matches_etag(headers.get(IF_NONE_MATCH), &etag(latest)) {
         return Ok((StatusCode::NOT_MODIFIED, [(ETAG, etag(latest))]).into_response());
     }
-    if let Some(base) = after.filter(|_| query.delta) {
-        match control.bundle_delta(base).await {
-            Ok(delta) => return Ok(answer(&delta, format!("\"{base}-{}\"", delta.generation))),
-            // From nothing, or from a future that was lost with a database: the whole, then.
-            Err(CompileError::NoSuchDelta { .. }) => {}
+    if let Some(base) = after.filter(|_| query.delta && !ahead) {
+        match control.smaller_delta(base).await {
+            Ok(Some(delta)) => {
+                return Ok(answer(&delta, format!("\"{base}-{}\"", delta.generation)));
+            }
+            // Everything has changed, or there is no way from there: the whole, then.
+            Ok(None) | Err(CompileError::NoSuchDelta { .. }) => {}
             Err(error) => return Err(BundleRequestError::Compile(error)),
         }
     }
@@ -65,7 +72,7 @@ async fn bundle(
         Ok(bundle) => Ok(answer(&bundle, bundle.etag())),
         Err(error) => match control.inner.publisher.last_good() {
             // A database that is down is no reason for a starting enforcement point to be.
-            Some(bundle) if after.is_none_or(|after| bundle.generation > after) => {
+            Some(bundle) if ahead || after.is_none_or(|after| bundle.generation > after) => {
                 tracing::error!(%error, generation = %bundle.generation, "no newer bundle: serving the last good one");
                 Ok(answer(&bundle, bundle.etag()))
             }
@@ -79,6 +86,42 @@ async fn key(State(control): State<ControlPlane>) -> Response {
 }
 
 impl ControlPlane {
+    /// Whether somebody has a generation that there has not been here: this control plane has lost
+    /// changes, as when it was restored from a backup. Waiting for the next one would be long.
+    async fn is_behind(&self, theirs: Generation) -> bool {
+        if theirs <= self.generation() {
+            return false;
+        }
+        // More likely another server on this database has told them within the last second.
+        if let Err(error) = self.refresh().await {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "whether an enforcement point is ahead cannot be told");
+            return false;
+        }
+        let latest = self.generation();
+        if theirs > latest {
+            tracing::warn!(
+                %theirs, %latest,
+                "an enforcement point is ahead of this control plane: restored from a backup?"
+            );
+        }
+        theirs > latest
+    }
+
+    /// The delta from `base`, unless the full bundle is as good.
+    async fn smaller_delta(
+        &self,
+        base: Generation,
+    ) -> Result<Option<PublishedBundle>, CompileError> {
+        let delta = self.bundle_delta(base).await?;
+        // How large a full one is changes slowly: the last one tells.
+        let full = match self.inner.publisher.last_good() {
+            Some(full) => full,
+            None => self.bundle().await?,
+        };
+        Ok((delta.bytes.len() < full.bytes.len()).then_some(delta))
+    }
+
     /// Returns once there is a generation after `after`, after `wait`, or when the server stops.
     async fn wait_for_generation_after(&self, after: Generation, wait: Duration) {
         let mut generation = self.inner.generation.subscribe();

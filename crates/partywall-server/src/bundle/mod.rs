@@ -50,7 +50,8 @@ impl ControlPlane {
     ///
     /// # Errors
     ///
-    /// As [`bundle`](Self::bundle).
+    /// As [`bundle`](Self::bundle), and [`CompileError::NoSuchDelta`] when `base` is not a
+    /// generation of this control plane before the latest, or its bundle has run out.
     pub async fn bundle_delta(&self, base: Generation) -> Result<PublishedBundle, CompileError> {
         let publisher = &self.inner.publisher;
         if let Some(delta) = publisher.delta_of(base, self.generation()) {
@@ -191,8 +192,9 @@ pub enum CompileError {
     /// The process is shutting down.
     #[error("the compilation was interrupted")]
     Interrupted(#[source] tokio::task::JoinError),
-    /// A delta cannot start where there is nothing yet, or from the future.
-    #[error("there is no delta from generation {base}: the latest is {latest}")]
+    /// A delta cannot start where there is nothing yet, from the future, or from a bundle that has
+    /// run out.
+    #[error("there is no delta from generation {base} to {latest}: ask for the full bundle")]
     NoSuchDelta {
         /// Where it should start.
         base: Generation,

@@ -7,7 +7,7 @@ use sea_orm::{
     entity::prelude::*,
 };
 
-use super::{StorageError, signed};
+use super::{StorageError, signed, unsigned};
 use crate::control::Actor;
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -57,6 +57,16 @@ pub(super) async fn append(
     };
     Entity::insert(row).exec_without_returning(db).await?;
     Ok(())
+}
+
+/// When a generation was reached; `None` when there is no such generation.
+pub(crate) async fn time_of(
+    db: &impl ConnectionTrait,
+    generation: Generation,
+) -> Result<Option<Timestamp>, StorageError> {
+    // Each generation has exactly one event.
+    let of_it = Entity::find().filter(Column::Generation.eq(signed(generation.0)));
+    Ok(of_it.one(db).await?.map(|row| Timestamp(unsigned(row.at))))
 }
 
 /// The latest events of one tenant, newest first.

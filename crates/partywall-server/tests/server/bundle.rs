@@ -83,6 +83,9 @@ async fn m06_a_long_poll_answers_when_something_changes() {
 async fn m06_a_delta_leads_where_the_full_bundle_does() {
     let plane = Plane::new().await;
     let (acme, rival) = (plane.tenant("acme").await, plane.tenant("rival").await);
+    for number in 0..10 {
+        plane.tenant(&format!("bystander-{number}")).await;
+    }
     let client = plane.machine(acme.id()).await;
     let token = plane.token(&client).await;
     let by_delta = plane.wall().await;
@@ -250,4 +253,91 @@ async fn i40_a_delta_has_what_changed_and_nothing_else() {
     wall.accept(delta).unwrap();
     assert!(wall.bundle().unwrap().tenant(changed.id()).is_some());
     assert_eq!(wall.bundle().unwrap().tenant_count(), 31);
+}
+
+#[tokio::test]
+async fn i40_what_is_no_smaller_than_the_full_bundle_is_no_delta() {
+    let plane = Plane::new().await;
+    for number in 0..10 {
+        plane.tenant(&format!("tenant-{number}")).await;
+    }
+    let base = plane.control.generation();
+    let full = plane.get("/bundle").await.body;
+    let ask = format!("/bundle?after={base}&delta=true");
+    for tenant in plane.control.list_tenants(None, 10).await.unwrap() {
+        plane.control.bump_epoch(&TESTER, tenant.id()).await.unwrap();
+        let reply = plane.get(&ask).await;
+        assert!(reply.body.len() <= full.len(), "more is sent than there is");
+    }
+    assert_eq!(plane.get(&ask).await.body, plane.control.bundle().await.unwrap().bytes);
+}
+
+#[tokio::test]
+async fn i40_whoever_comes_from_a_bundle_that_has_run_out_gets_a_full_one() {
+    let plane = Plane::new().await;
+    for number in 0..10 {
+        plane.tenant(&format!("tenant-{number}")).await;
+    }
+    let base = plane.control.generation();
+    let ask = format!("/bundle?after={base}&delta=true");
+    plane.advance(Duration::from_secs(72 * 3600 - 1));
+    let changed = plane.tenant("changed").await;
+    let delta = plane.get(&ask).await.body;
+    assert!(delta.len() < plane.control.bundle().await.unwrap().bytes.len(), "the control");
+    plane.advance(Duration::from_secs(1));
+    plane.control.bump_epoch(&TESTER, changed.id()).await.unwrap();
+    assert_eq!(plane.get(&ask).await.body, plane.control.bundle().await.unwrap().bytes);
+}
+
+/// A control plane that was set back to a copy of its database, and an enforcement point that was
+/// ahead of that copy.
+#[tokio::test]
+async fn r16_after_a_restore_no_delta_is_laid_over_another_history() {
+    use sqlx::Connection;
+
+    let dir = tempfile::tempdir().unwrap();
+    let plane = Plane::open(config(sqlite(dir.path())), START).await;
+    for number in 0..10 {
+        plane.tenant(&format!("tenant-{number}")).await;
+    }
+    let victim = plane.tenant("victim").await;
+    let copy = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", dir.path().join("control.db").display());
+    let mut by_hand = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    let backup = sqlx::query("VACUUM INTO ?");
+    let backup = backup.bind(copy.path().join("control.db").display().to_string());
+    backup.execute(&mut by_hand).await.unwrap();
+
+    // What is lost: the enforcement point learns that the victim is there, and changed twice.
+    plane.control.bump_epoch(&TESTER, victim.id()).await.unwrap();
+    plane.control.bump_epoch(&TESTER, victim.id()).await.unwrap();
+    let wall = plane.wall().await;
+    let theirs = wall.generation().unwrap();
+
+    let restored = Plane::open(config(sqlite(copy.path())), START + Duration::from_secs(60)).await;
+    assert!(restored.control.generation() < theirs);
+    // Told at once, without waiting for the numbers to catch up.
+    let ahead = format!("/bundle?after={theirs}&wait=30&delta=true");
+    let reply = tokio::time::timeout(Duration::from_secs(5), restored.get(&ahead)).await.unwrap();
+    assert_eq!(reply.status, StatusCode::OK);
+    assert_eq!(reply.body, restored.control.bundle().await.unwrap().bytes);
+
+    // Suspended within the numbers the enforcement point has already, so not in the delta.
+    let suspended = TenantStatus::Suspended;
+    restored.control.set_status(&TESTER, victim.id(), suspended).await.unwrap();
+    while restored.control.generation() <= theirs {
+        restored.tenant(&format!("later-{}", restored.control.generation())).await;
+    }
+    let delta = restored.get(&format!("/bundle?after={theirs}&delta=true")).await.body;
+    assert!(delta.len() < restored.control.bundle().await.unwrap().bytes.len());
+    assert_eq!(wall.accept(delta).unwrap_err().code(), "wrong_base");
+    wall.accept(restored.get("/bundle").await.body).unwrap();
+    let bundle = wall.bundle().unwrap();
+    assert_eq!(bundle.tenant(victim.id()).unwrap().status(), suspended);
+
+    // The control: over the history it was made for, a delta holds.
+    let next = restored.tenant("next").await;
+    let base = wall.generation().unwrap();
+    wall.accept(restored.get(&format!("/bundle?after={base}&delta=true")).await.body).unwrap();
+    assert!(wall.bundle().unwrap().tenant(next.id()).is_some());
 }
