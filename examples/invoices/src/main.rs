@@ -9,7 +9,7 @@ use partywall::{
     bundle::HttpBundleSource,
     token::{Algorithm, SigningKey},
 };
-use partywall_postgres::{Login, PoolTarget, Postgres, TicketKey};
+use partywall_postgres::{DerivedLogins, PoolTarget, Postgres, Roles, TicketKey};
 use sqlx::postgres::PgConnectOptions;
 use tokio::net::TcpListener;
 
@@ -30,8 +30,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let server: PgConnectOptions = env("DATABASE_URL")?.parse()?;
     let database = server.get_database().unwrap_or("invoices").to_owned();
     let key = TicketKey::from_bytes(&std::fs::read(env("TICKET_KEY_FILE")?)?)?;
-    let password = std::fs::read_to_string(env("SLOT_PASSWORD_FILE")?)?;
-    let slots = (1..=8).map(|n| Login::new(format!("partywall_slot_{n}"), password.trim()));
+    let logins = DerivedLogins::new("invoices", &std::fs::read(env("LOGIN_SECRET_FILE")?)?);
+    let slots = logins.for_slots(&Roles::default(), 8);
     let pool = PoolTarget::new(server, database, key).slots(slots);
     let store = Postgres::builder("main".parse()?).pool("shared".parse()?, pool).connect().await?;
 
