@@ -3,7 +3,7 @@
 use std::{
     path::PathBuf,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -16,8 +16,8 @@ use quick_cache::sync::Cache;
 use crate::{
     Clock, Identity, Refusal, SystemClock, TenantContext, TenantId, Timestamp, admission,
     bundle::{
-        Bundle, BundleError, BundleFiles, BundleKey, BundleTrust, Generation, KeeperError,
-        LoadError, SignedBundle,
+        Bundle, BundleError, BundleFiles, BundleKey, BundleTrust, Generation, Keeper, KeeperError,
+        Loaded, SignedBundle,
     },
     context::Credential,
     token::{AccessToken, IssuerConfig, IssuerError, KeySet, KeySource, TrustedIssuers},
@@ -45,11 +45,12 @@ pub(crate) struct Inner {
     local_issuers: TrustedIssuers,
     local_key_urls: Vec<(String, String)>,
     trust: BundleTrust,
-    files: Option<BundleFiles>,
     clock: Arc<dyn Clock>,
     state: ArcSwapOption<State>,
     /// Held while the state is replaced, never while it is read.
     replacing: Mutex<()>,
+    /// Held while a bundle is taken, from its check to its place on disk.
+    keeper: Mutex<Keeper>,
     remembered: Cache<[u8; 32], Arc<Credential>>,
     /// The only tenant served here, where there is one (M-12).
     pinned_to: Option<TenantId>,
@@ -127,43 +128,59 @@ impl Partywall {
 
     /// Takes a bundle or a delta: checks it, puts it in force, keeps it on disk.
     ///
+    /// It reads, hashes and writes the whole file: from asynchronous code call it where blocking is
+    /// allowed. A full bundle that says again what is in force is no error and changes no decision.
+    ///
     /// # Errors
     ///
     /// See [`BundleError`]. What was in force before stays in force, and the refusal is counted
     /// in the metric `partywall_bundle_refused_total`.
     pub fn accept(&self, bytes: impl Into<Bytes>) -> Result<Generation, BundleError> {
-        let bytes = bytes.into();
-        self.replace_bundle(&bytes).inspect_err(|error| {
-            metrics::counter!("partywall_bundle_refused_total", "reason" => error.code())
-                .increment(1);
+        self.take(&bytes.into()).map(|accepted| match accepted {
+            Accepted::Newer(generation) | Accepted::Same(generation) => generation,
+        })
+    }
+
+    pub(crate) fn take(&self, bytes: &Bytes) -> Result<Accepted, BundleError> {
+        self.replace_bundle(bytes).inspect_err(|error| {
+            refused(error.code());
             tracing::error!(reason = error.code(), %error, "a bundle was refused; the last good one stays in force");
         })
     }
 
-    fn replace_bundle(&self, bytes: &Bytes) -> Result<Generation, BundleError> {
-        let _alone = self.0.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+    fn replace_bundle(&self, bytes: &Bytes) -> Result<Accepted, BundleError> {
+        // Held to the end, so that bundles come one after the other; nothing else waits for it.
+        let mut keeper = self.keeper();
         let signed = SignedBundle::new(bytes.clone());
-        let before = self.0.state.load_full();
-        let bundle = match &before {
-            Some(state) => signed.check_onto(&state.bundle, &self.0.trust)?,
+        let in_force = self.bundle();
+        let bundle = match &in_force {
+            Some(in_force) => signed.check_newer_or_same(in_force, &self.0.trust)?,
             None => signed.check(&self.0.trust)?,
         };
         if self.0.clock.now() >= bundle.expires() {
             return Err(BundleError::Expired { expires: bundle.expires() });
         }
         let generation = bundle.generation();
-        let delta = bundle.is_delta();
-        self.put_in_force(bundle, before.as_deref())?;
-        if let Some(files) = &self.0.files {
-            let kept =
-                if delta { files.keep_delta(generation, bytes) } else { files.keep_full(bytes) };
-            // What is revoked must be refused now, disk or no disk.
-            if let Err(error) = kept {
-                metrics::counter!("partywall_bundle_not_kept_total").increment(1);
-                tracing::error!(%error, %generation, "the bundle is in force but could not be kept on disk");
-            }
+        let same = in_force.is_some_and(|in_force| in_force.generation() == generation);
+        if same && !keeper.wants_full() {
+            return Ok(Accepted::Same(generation));
         }
-        Ok(generation)
+        let bundle = Arc::new(bundle);
+        {
+            let _alone = self.0.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+            let before = self.0.state.load_full();
+            self.put_in_force(Arc::clone(&bundle), before.as_deref())?;
+        }
+        // What is revoked must be refused now, disk or no disk.
+        if let Err(error) = keeper.keep(&bundle, bytes) {
+            metrics::counter!("partywall_bundle_not_kept_total").increment(1);
+            tracing::error!(%error, %generation, "the bundle is in force but could not be kept on disk");
+        }
+        Ok(if same { Accepted::Same(generation) } else { Accepted::Newer(generation) })
+    }
+
+    pub(crate) fn keeper(&self) -> MutexGuard<'_, Keeper> {
+        self.0.keeper.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The bundle in force.
@@ -217,7 +234,7 @@ impl Partywall {
         self.0.clock.as_ref()
     }
 
-    fn put_in_force(&self, bundle: Bundle, before: Option<&State>) -> Result<(), BundleError> {
+    fn put_in_force(&self, bundle: Arc<Bundle>, before: Option<&State>) -> Result<(), BundleError> {
         if bundle.issuers().iter().any(|config| matches!(config.jwks, KeySource::File(_))) {
             return Err(BundleError::Malformed { what: "issuers: a key file is a local matter" });
         }
@@ -252,7 +269,6 @@ impl Partywall {
             urls.clone_from(&key_urls);
             changed
         });
-        let bundle = Arc::new(bundle);
         let state = State { bundle, issuers, key_urls, stamp, rules, rules_fingerprint };
         self.0.state.store(Some(Arc::new(state)));
         Ok(())
@@ -272,6 +288,19 @@ fn key_urls(configs: &[IssuerConfig]) -> impl Iterator<Item = (String, String)> 
     configs
         .iter()
         .filter_map(|config| Some((config.issuer().to_owned(), config.jwks_url()?.to_owned())))
+}
+
+/// What came of a good bundle.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Accepted {
+    /// It is in force.
+    Newer(Generation),
+    /// It says what was in force already. Where that came in many pieces, they are one now.
+    Same(Generation),
+}
+
+fn refused(reason: &'static str) {
+    metrics::counter!("partywall_bundle_refused_total", "reason" => reason).increment(1);
 }
 
 /// Whether a remembered credential still holds; `Ok(false)` asks for a fresh verification.
@@ -375,21 +404,29 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// When an issuer cannot be used, or the bundle on disk cannot be trusted.
+    /// When an issuer or the state directory cannot be used. A bundle on disk that cannot be
+    /// trusted is none: it is logged and counted in the metric `partywall_bundle_refused_total`,
+    /// and every request is refused with [`Refusal::NoBundle`] until a good one comes.
     pub fn build(self) -> Result<Partywall, BuildError> {
         let local_issuers = TrustedIssuers::compile(&self.issuers, &self.audience)?;
         let files = self.state_dir.map(BundleFiles::in_dir).transpose()?;
         let trust: BundleTrust = self.trust.into_iter().collect();
-        let kept = match &files {
-            Some(files) => files.load(&trust)?,
-            None => None,
-        };
+        let loaded = files.as_ref().map_or_else(Loaded::default, |files| files.load(&trust));
+        for fault in &loaded.faults {
+            refused(fault.reason.code());
+            tracing::error!(
+                path = %fault.path.display(),
+                reason = fault.reason.code(),
+                error = &fault.reason as &dyn std::error::Error,
+                "a bundle on disk cannot be used"
+            );
+        }
         let wall = Partywall(Arc::new(Inner {
             audience: self.audience,
             local_issuers,
             local_key_urls: key_urls(&self.issuers).collect(),
             trust,
-            files,
+            keeper: Mutex::new(Keeper::new(files, &loaded)),
             clock: self.clock,
             state: ArcSwapOption::empty(),
             replacing: Mutex::new(()),
@@ -400,9 +437,25 @@ impl Builder {
             #[cfg(feature = "http")]
             refresher: ArcSwapOption::empty(),
         }));
-        if let Some(bundle) = kept {
-            tracing::info!(generation = %bundle.generation(), "starting from the last good bundle on disk");
-            wall.put_in_force(bundle, None).map_err(LoadError::Bundle)?;
+        let faulty = !loaded.faults.is_empty();
+        let Some(bundle) = loaded.bundle else {
+            if faulty {
+                tracing::error!(
+                    "no bundle on disk can be used: no tenant is served until one comes"
+                );
+            }
+            return Ok(wall);
+        };
+        let generation = bundle.generation();
+        match wall.put_in_force(Arc::new(bundle), None) {
+            Ok(()) if faulty => {
+                tracing::warn!(%generation, "starting from a bundle on disk that may not be the last one");
+            }
+            Ok(()) => tracing::info!(%generation, "starting from the last good bundle on disk"),
+            Err(error) => {
+                refused(error.code());
+                tracing::error!(reason = error.code(), %error, %generation, "the bundle on disk cannot be used: no tenant is served until one comes");
+            }
         }
         Ok(wall)
     }
@@ -418,7 +471,4 @@ pub enum BuildError {
     /// The state directory cannot be used.
     #[error(transparent)]
     StateDir(#[from] KeeperError),
-    /// The bundle on disk cannot be trusted. Remove it to start without one.
-    #[error("the last good bundle on disk cannot be used: remove it to wait for a new one")]
-    Kept(#[from] LoadError),
 }

@@ -1,23 +1,73 @@
 //! The last good bundle on disk: what an enforcement point starts from when everything else is
 //! down (M-06, R-01).
 //!
-//! `bundle.pwb` is the latest full bundle; `delta-<generation>.pwb` are those that came after it.
+//! `bundle.pwb` is the latest full bundle; `delta-<generation>.pwb` are those that came after it;
+//! `bundle.previous.pwb` is the full bundle before it, for the day the disk damages the latest.
 //! Each is written beside its place, flushed, and renamed, so that a crash leaves the old or the
 //! new and never half of one.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, OpenOptions, Permissions},
     io::{self, Write},
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
 use super::{Bundle, BundleError, BundleTrust, Generation, SignedBundle};
 
+pub(crate) use chain::Keeper;
+
+mod chain;
+#[cfg(test)]
+mod tests;
+
 /// A directory that holds an enforcement point's last good bundle.
 #[derive(Clone, Debug)]
 pub struct BundleFiles {
     dir: PathBuf,
+}
+
+/// What was found on disk.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// The best that can be trusted; `None` when there is no bundle, or none to trust.
+    pub bundle: Option<Bundle>,
+    /// What could not be used. Where there is any, the bundle may be older than the last one kept.
+    pub faults: Vec<Fault>,
+    /// The generation of `bundle.pwb`, where that could be used.
+    full: Option<Generation>,
+    sizes: Sizes,
+}
+
+/// A stored file that could not be used.
+#[derive(Debug)]
+pub struct Fault {
+    /// The file.
+    pub path: PathBuf,
+    /// Why.
+    pub reason: LoadError,
+}
+
+/// What a bundle is put together from.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sizes {
+    /// Of the full bundle, in bytes.
+    full: u64,
+    /// How many deltas lie over it.
+    deltas: u32,
+    /// Of all of them, in bytes.
+    delta_bytes: u64,
+}
+
+impl Sizes {
+    fn of_full(bytes: &[u8]) -> Self {
+        Self { full: bytes.len() as u64, ..Self::default() }
+    }
+
+    fn add_delta(&mut self, bytes: &[u8]) {
+        self.deltas += 1;
+        self.delta_bytes += bytes.len() as u64;
+    }
 }
 
 impl BundleFiles {
@@ -36,50 +86,110 @@ impl BundleFiles {
 
     /// Loads the full bundle and the deltas that follow it without a gap.
     ///
-    /// A damaged delta ends the chain: what came before it is served. `Ok(None)` when there is
-    /// no bundle yet.
-    ///
-    /// # Errors
-    ///
-    /// When the full bundle is there and cannot be trusted.
-    pub fn load(&self, trust: &BundleTrust) -> Result<Option<Bundle>, LoadError> {
-        let path = self.full_path();
-        let bytes = match fs::read(&path) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(KeeperError { path, source }.into()),
-        };
-        let mut bundle = SignedBundle::new(bytes).check(trust)?;
-        for (generation, path) in self.deltas()? {
+    /// A damaged delta ends the chain: what came before it is served. In place of a damaged full
+    /// bundle the one before it is taken. Nothing is taken that is not signed by a key in
+    /// `trust`.
+    pub fn load(&self, trust: &BundleTrust) -> Loaded {
+        let mut loaded = Loaded::default();
+        match self.read_full(FULL, trust) {
+            // Whoever removes `bundle.pwb` wants none; the one before it would be a surprise.
+            Ok(None) => return loaded,
+            Ok(Some((bundle, sizes))) => {
+                loaded.full = Some(bundle.generation());
+                (loaded.bundle, loaded.sizes) = (Some(bundle), sizes);
+            }
+            Err(fault) => {
+                loaded.faults.push(fault);
+                match self.read_full(PREVIOUS, trust) {
+                    Ok(None) => {}
+                    Ok(Some((bundle, sizes))) => {
+                        (loaded.bundle, loaded.sizes) = (Some(bundle), sizes);
+                    }
+                    Err(fault) => loaded.faults.push(fault),
+                }
+            }
+        }
+        if let Some(full) = loaded.bundle.take() {
+            loaded.bundle = Some(self.with_deltas(full, trust, &mut loaded));
+        }
+        loaded
+    }
+
+    fn read_full(&self, name: &str, trust: &BundleTrust) -> Result<Option<(Bundle, Sizes)>, Fault> {
+        let path = self.dir.join(name);
+        let Some(bytes) = read(&path)? else { return Ok(None) };
+        let sizes = Sizes::of_full(&bytes);
+        match SignedBundle::new(bytes).check(trust) {
+            Ok(bundle) => Ok(Some((bundle, sizes))),
+            Err(error) => Err(Fault { path, reason: error.into() }),
+        }
+    }
+
+    fn with_deltas(&self, mut bundle: Bundle, trust: &BundleTrust, loaded: &mut Loaded) -> Bundle {
+        let deltas = self.deltas().unwrap_or_else(|error| {
+            loaded.faults.push(Fault { path: self.dir.clone(), reason: error.into() });
+            Vec::new()
+        });
+        for (generation, path) in deltas {
             if generation <= bundle.generation() {
                 continue;
             }
-            let bytes = fs::read(&path).map_err(|source| KeeperError { path, source })?;
-            match SignedBundle::new(bytes).check_onto(&bundle, trust) {
+            let laid = read(&path).and_then(|bytes| {
+                let bytes = bytes.unwrap_or_default();
+                loaded.sizes.add_delta(&bytes);
+                let newer = SignedBundle::new(bytes).check_onto(&bundle, trust);
+                newer.map_err(|error| Fault { path, reason: error.into() })
+            });
+            match laid {
                 Ok(newer) => bundle = newer,
-                Err(error) => {
-                    tracing::warn!(%generation, %error, "a stored delta is not usable: serving from before it");
+                Err(fault) => {
+                    loaded.faults.push(fault);
                     break;
                 }
             }
         }
-        Ok(Some(bundle))
+        bundle
     }
 
-    /// Keeps a full bundle, in place of everything before it.
+    /// Keeps the full bundle of `generation`. What was `bundle.pwb` becomes the one before, if
+    /// `previous` says that it is good and of which generation; deltas that do not lead from there
+    /// to here are removed.
     ///
     /// # Errors
     ///
     /// When the bytes could not be made to last.
-    pub fn keep_full(&self, bytes: &[u8]) -> Result<(), KeeperError> {
-        let before = self.deltas()?;
-        write_durably(&self.full_path(), bytes)?;
-        before.into_iter().try_for_each(|(_, path)| match fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                Err(KeeperError { path, source })
+    pub fn keep_full(
+        &self,
+        generation: Generation,
+        bytes: &[u8],
+        previous: Option<Generation>,
+    ) -> Result<(), KeeperError> {
+        let (full, before) = (self.dir.join(FULL), self.dir.join(PREVIOUS));
+        let beside = write_beside(&full, bytes)?;
+        if previous.is_some() {
+            // Linked and not moved: at no moment is there no `bundle.pwb`.
+            match fs::remove_file(&before) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(KeeperError { path: before, source: error });
+                }
+                _ => {}
             }
-            _ => Ok(()),
-        })
+            let linked = fs::hard_link(&full, &before).or_else(|_| {
+                fs::copy(&full, &before).and_then(|_| File::open(&before)?.sync_all())
+            });
+            // The new one is worth more than the old one's name.
+            if let Err(error) = linked {
+                tracing::warn!(%error, path = %before.display(), "the bundle before could not be kept");
+            }
+        }
+        put_in_place(&beside, &full)?;
+        for (delta, path) in self.deltas()? {
+            let leads_here = previous.is_some_and(|from| from < delta && delta <= generation);
+            if !leads_here && let Err(error) = fs::remove_file(&path) {
+                tracing::warn!(%error, path = %path.display(), "an old delta could not be removed");
+            }
+        }
+        Ok(())
     }
 
     /// Keeps the delta that leads to `generation`.
@@ -88,11 +198,8 @@ impl BundleFiles {
     ///
     /// When the bytes could not be made to last.
     pub fn keep_delta(&self, generation: Generation, bytes: &[u8]) -> Result<(), KeeperError> {
-        write_durably(&self.dir.join(format!("{DELTA_PREFIX}{generation:020}{SUFFIX}")), bytes)
-    }
-
-    fn full_path(&self) -> PathBuf {
-        self.dir.join("bundle.pwb")
+        let path = self.dir.join(format!("{DELTA_PREFIX}{generation:020}{SUFFIX}"));
+        put_in_place(&write_beside(&path, bytes)?, &path)
     }
 
     /// The stored deltas, by ascending generation.
@@ -112,6 +219,8 @@ impl BundleFiles {
     }
 }
 
+const FULL: &str = "bundle.pwb";
+const PREVIOUS: &str = "bundle.previous.pwb";
 const DELTA_PREFIX: &str = "delta-";
 const SUFFIX: &str = ".pwb";
 
@@ -125,7 +234,7 @@ pub struct KeeperError {
     pub source: io::Error,
 }
 
-/// Why the stored bundle could not be loaded.
+/// Why a stored bundle could not be loaded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
@@ -137,13 +246,49 @@ pub enum LoadError {
     Bundle(#[from] BundleError),
 }
 
-/// Writes beside, flushes, renames, flushes the directory: what is there afterwards is whole.
-fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), KeeperError> {
-    let failed = |source| KeeperError { path: path.to_owned(), source };
+impl LoadError {
+    /// A word for metrics and logs.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Disk(_) => "unreadable",
+            Self::Bundle(error) => error.code(),
+        }
+    }
+}
+
+/// The file's bytes; `None` when there is no such file.
+fn read(path: &Path) -> Result<Option<Vec<u8>>, Fault> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => {
+            let path = path.to_owned();
+            Err(Fault { path: path.clone(), reason: KeeperError { path, source }.into() })
+        }
+    }
+}
+
+/// Writes `bytes` beside `path` and flushes them.
+fn write_beside(path: &Path, bytes: &[u8]) -> Result<PathBuf, KeeperError> {
     let beside = path.with_extension("new");
-    let mut file = File::create(&beside).map_err(failed)?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)?;
-    fs::rename(&beside, path).map_err(failed)?;
+    let written = || {
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        // Where it was left behind by somebody with other habits.
+        file.set_permissions(Permissions::from_mode(0o600))?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    };
+    match written() {
+        Ok(()) => Ok(beside),
+        Err(source) => Err(KeeperError { path: path.to_owned(), source }),
+    }
+}
+
+/// Renames and flushes the directory: what is there afterwards is whole.
+fn put_in_place(beside: &Path, path: &Path) -> Result<(), KeeperError> {
     let dir = path.parent().unwrap_or(Path::new("."));
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(failed)
+    fs::rename(beside, path)
+        .and_then(|()| File::open(dir)?.sync_all())
+        .map_err(|source| KeeperError { path: path.to_owned(), source })
 }

@@ -22,7 +22,8 @@ use serde::{Deserialize, Serialize};
 
 pub use contents::{BundleContents, Revocations, TenantRecord};
 pub use encode::{Base, BundleHeader, EncodeError, UnsignedBundle};
-pub use keeper::{BundleFiles, KeeperError, LoadError};
+pub(crate) use keeper::Keeper;
+pub use keeper::{BundleFiles, Fault, KeeperError, LoadError, Loaded};
 
 #[cfg(feature = "http")]
 pub use source::HttpBundleSource;
@@ -89,17 +90,30 @@ impl SignedBundle {
     ///
     /// As [`check`](Self::check), and [`BundleError::WrongBase`] when `onto` is another generation.
     pub fn check_onto(self, onto: &Bundle, trust: &BundleTrust) -> Result<Bundle, BundleError> {
+        let bundle = self.check_newer_or_same(onto, trust)?;
+        if bundle.generation() > onto.generation() {
+            return Ok(bundle);
+        }
+        Err(BundleError::NotNewer { generation: bundle.generation(), have: onto.generation() })
+    }
+
+    /// As [`check_onto`](Self::check_onto), and takes the full bundle of the generation in force,
+    /// too: it says in one piece what `onto` may say in many.
+    pub(crate) fn check_newer_or_same(
+        self,
+        onto: &Bundle,
+        trust: &BundleTrust,
+    ) -> Result<Bundle, BundleError> {
         let layer = Layer::check(self.0, trust)?;
+        let BundleHeader { generation, created, .. } = layer.header;
         match layer.header.base {
             Some(base) if base == onto.as_base() => onto.overlaid(layer),
             Some(base) => {
                 Err(BundleError::WrongBase { base: base.generation, have: onto.generation() })
             }
-            None if layer.header.generation > onto.generation() => Ok(Bundle::full(layer)),
-            None => Err(BundleError::NotNewer {
-                generation: layer.header.generation,
-                have: onto.generation(),
-            }),
+            None if generation > onto.generation() => Ok(Bundle::full(layer)),
+            None if onto.as_base() == (Base { generation, created }) => Ok(Bundle::full(layer)),
+            None => Err(BundleError::NotNewer { generation, have: onto.generation() }),
         }
     }
 }

@@ -1,17 +1,30 @@
 //! Where bundles come from: [`BundleSource`], and [`Partywall::follow`], which keeps up with one.
 
-use std::{future::Future, path::PathBuf, time::Duration};
+use std::{
+    future::Future,
+    path::PathBuf,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime},
+};
 
 use bytes::Bytes;
 
-use super::Generation;
-use crate::Partywall;
+use super::{BundleError, Generation};
+use crate::{Partywall, wall::Accepted};
+
+#[cfg(feature = "http")]
+pub use http::HttpBundleSource;
+
+#[cfg(feature = "http")]
+mod http;
 
 /// Somewhere bundles can be had: the control plane, an object store, a CDN, a file.
 ///
 /// A source only carries bytes: what they are worth is decided by their signature.
 pub trait BundleSource: Send + Sync {
     /// Waits for a bundle or delta newer than `after`; `None` when there was none for a while.
+    ///
+    /// Without `after` it is the full bundle that is wanted, at once.
     ///
     /// # Errors
     ///
@@ -20,6 +33,12 @@ pub trait BundleSource: Send + Sync {
         &self,
         after: Option<Generation>,
     ) -> impl Future<Output = Result<Option<Bytes>, SourceError>> + Send;
+
+    /// How long a round in which there was nothing new should take, where
+    /// [`next`](Self::next) did not wait so long itself.
+    fn pause(&self) -> Duration {
+        Duration::from_secs(5)
+    }
 }
 
 /// A source could not be asked.
@@ -43,67 +62,137 @@ pub enum SourceError {
         /// The HTTP status.
         status: u16,
     },
-    /// It sends more than any bundle has.
-    #[error("{place} sends more than {limit} bytes")]
+    /// It sends more than is taken from it.
+    #[error("{place} sends more than {limit} bytes: allow more if a bundle has them")]
     TooLarge {
         /// The address.
         place: String,
         /// The limit, in bytes.
         limit: usize,
     },
+    /// It takes too long.
+    #[error("{place} did not send a bundle within {limit:?}")]
+    TooSlow {
+        /// The address.
+        place: String,
+        /// How long it may take.
+        limit: Duration,
+    },
+    /// What it sends does not begin like a bundle.
+    #[error("{place} sends something that is no bundle: point it at the control plane's /bundle")]
+    NotABundle {
+        /// The address.
+        place: String,
+    },
+    /// What it sent was refused; the next attempt asks for a full bundle.
+    #[error("the bundle was refused")]
+    Refused(#[from] BundleError),
+    /// The process is shutting down.
+    #[error("the bundle was not looked at to the end")]
+    Interrupted(#[source] tokio::task::JoinError),
 }
 
 impl Partywall {
     /// Keeps up with `source` for as long as it is polled, and never ends by itself.
     ///
-    /// While the source is out of reach the last good bundle stays in force; attempts are spread
-    /// out with jitter, so that a thousand enforcement points do not come back in one instant
-    ///
+    /// While the source is out of reach or sends what is refused, the last good bundle stays in
+    /// force; attempts are spread out with jitter, so that a thousand enforcement points do not
+    /// come back in one instant. The metric `partywall_bundle_age_seconds` is set every two
+    /// seconds, whatever the source does.
     pub async fn follow(&self, source: &impl BundleSource) {
+        tokio::join!(self.keep_up(source), self.tell_age());
+    }
+
+    async fn keep_up(&self, source: &impl BundleSource) {
         let mut failures = 0_u32;
         loop {
-            match self.catch_up(source).await {
-                Ok(()) => failures = 0,
+            let began = Instant::now();
+            let pause = match self.round(source).await {
+                Ok(news) => {
+                    failures = 0;
+                    let nothing = jittered(source.pause());
+                    let pace = if news { nothing.min(PACE) } else { nothing };
+                    pace.saturating_sub(began.elapsed())
+                }
                 Err(error) => {
                     failures = failures.saturating_add(1);
-                    metrics::counter!("partywall_bundle_source_errors_total").increment(1);
+                    // What was refused has been counted as that.
+                    if !matches!(error, SourceError::Refused(_)) {
+                        metrics::counter!("partywall_bundle_source_errors_total").increment(1);
+                    }
                     tracing::warn!(
                         failures,
                         error = &error as &dyn std::error::Error,
                         "the bundle source failed; the last good bundle stays in force"
                     );
-                    tokio::time::sleep(backoff(failures)).await;
+                    backoff(failures)
                 }
-            }
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn tell_age(&self) {
+        loop {
             if let Some(age) = self.bundle_age() {
                 metrics::gauge!("partywall_bundle_age_seconds").set(age.as_secs_f64());
             }
+            tokio::time::sleep(AGE_EVERY).await;
         }
     }
 
     /// Asks `source` once, and takes what it has.
     ///
+    /// It asks for the full bundle where what came before was refused, or could not be kept on
+    /// disk, or has become a long chain of deltas.
+    ///
     /// # Errors
     ///
-    /// When the source fails. A bundle that is refused is counted and logged, and asked for again
-    /// in full.
+    /// When the source fails, and when what it sends is refused.
     pub async fn catch_up(&self, source: &impl BundleSource) -> Result<(), SourceError> {
-        let Some(bytes) = source.next(self.generation()).await? else { return Ok(()) };
-        if self.accept(bytes).is_err() {
-            // Perhaps a delta for another base, perhaps worse: the full bundle settles it.
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            if let Some(bytes) = source.next(None).await? {
-                let newer = self.accept(bytes);
-                tracing::info!(taken = newer.is_ok(), "asked for the full bundle instead");
+        self.round(source).await.map(|_| ())
+    }
+
+    /// As [`catch_up`](Self::catch_up); says whether there was anything newer.
+    async fn round(&self, source: &impl BundleSource) -> Result<bool, SourceError> {
+        let wall = self.clone();
+        // Somebody who takes a bundle this moment holds the keeper until it is on disk.
+        let after = blocking(move || {
+            let in_full = wall.keeper().asks_in_full(Instant::now());
+            wall.generation().filter(|_| !in_full)
+        })
+        .await?;
+        let Some(bytes) = source.next(after).await? else { return Ok(false) };
+        let wall = self.clone();
+        // Hashing, reading and writing many megabytes is no task for a runtime's worker.
+        let taken = blocking(move || {
+            let taken = wall.take(&bytes);
+            if taken.is_err() && after.is_some() {
+                wall.keeper().doubt();
             }
-        }
-        Ok(())
+            taken
+        });
+        Ok(matches!(taken.await??, Accepted::Newer(_)))
     }
 }
 
-/// Half a second, doubling to half a minute, each time anywhere between half and all of it.
+/// Rounds that bring something begin at least so far apart: what changes in between comes at once.
+const PACE: Duration = Duration::from_secs(1);
+const AGE_EVERY: Duration = Duration::from_secs(2);
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, SourceError> {
+    tokio::task::spawn_blocking(work).await.map_err(SourceError::Interrupted)
+}
+
+/// Half a second, doubling to half a minute, with jitter.
 fn backoff(failures: u32) -> Duration {
-    let full = Duration::from_millis(500) * 2_u32.pow(failures.min(7)).min(60);
+    jittered(Duration::from_millis(500) * 2_u32.pow(failures.min(7)).min(60))
+}
+
+/// Anywhere between half and all of it.
+fn jittered(full: Duration) -> Duration {
     let mut random = [0; 1];
     // Without randomness we merely wait for all of it.
     let part = match aws_lc_rs::rand::fill(&mut random) {
@@ -113,88 +202,23 @@ fn backoff(failures: u32) -> Duration {
     full / 2 + full / 2 * part / 255
 }
 
-/// The control plane's `/bundle`, or any web server that serves the file.
-///
-/// Asks with `If-None-Match` and, of a control plane, waits on the server for the next change
-/// (`?after=<generation>&wait=<seconds>&delta=true`), so that a change arrives within a round trip
-/// and costs what changed.
-#[cfg(feature = "http")]
-#[derive(Clone, Debug)]
-pub struct HttpBundleSource {
-    url: String,
-    client: reqwest::Client,
-}
-
-#[cfg(feature = "http")]
-impl HttpBundleSource {
-    /// How long to wait on the server for a change, in seconds.
-    const WAIT: u64 = 20;
-
-    /// Fetches from `url`.
-    ///
-    /// # Errors
-    ///
-    /// When the machine's TLS roots cannot be read.
-    pub fn new(url: impl Into<String>) -> Result<Self, SourceError> {
-        let url = url.into();
-        let client = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(Duration::from_secs(5))
-            .read_timeout(Duration::from_secs(Self::WAIT + 10))
-            .build();
-        match client {
-            Ok(client) => Ok(Self { url, client }),
-            Err(error) => Err(SourceError::Unreachable { place: url, source: error.into() }),
-        }
-    }
-
-    fn failed(&self, error: reqwest::Error) -> SourceError {
-        SourceError::Unreachable { place: self.url.clone(), source: error.without_url().into() }
-    }
-}
-
-#[cfg(feature = "http")]
-impl BundleSource for HttpBundleSource {
-    async fn next(&self, after: Option<Generation>) -> Result<Option<Bytes>, SourceError> {
-        let request = match after {
-            None => self.client.get(&self.url),
-            Some(after) => {
-                let joint = if self.url.contains('?') { '&' } else { '?' };
-                let url =
-                    format!("{}{joint}after={after}&wait={}&delta=true", self.url, Self::WAIT);
-                self.client.get(url).header("if-none-match", format!("\"{after}\""))
-            }
-        };
-        let mut answer = request.send().await.map_err(|error| self.failed(error))?;
-        match answer.status().as_u16() {
-            200 => {}
-            204 | 304 => return Ok(None),
-            status => return Err(SourceError::Status { place: self.url.clone(), status }),
-        }
-        let mut bytes = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|error| self.failed(error))? {
-            if bytes.len() + chunk.len() > super::format::MAX_FILE {
-                let limit = super::format::MAX_FILE;
-                return Err(SourceError::TooLarge { place: self.url.clone(), limit });
-            }
-            bytes.extend_from_slice(&chunk);
-        }
-        Ok(Some(bytes.into()))
-    }
-}
-
 /// A bundle file that something else puts in place: read again when its time of change moves.
 #[derive(Debug)]
 pub struct FileBundleSource {
     path: PathBuf,
     every: Duration,
-    seen: std::sync::Mutex<Option<std::time::SystemTime>>,
+    /// The time of change of what was last read.
+    seen: Mutex<Option<SystemTime>>,
 }
 
 impl FileBundleSource {
     /// Looks at `path` once per `every`.
     pub fn new(path: impl Into<PathBuf>, every: Duration) -> Self {
-        Self { path: path.into(), every, seen: std::sync::Mutex::default() }
+        Self { path: path.into(), every, seen: Mutex::default() }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Option<SystemTime>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -204,16 +228,20 @@ impl BundleSource for FileBundleSource {
             place: self.path.display().to_string(),
             source: error.into(),
         };
-        let changed = tokio::fs::metadata(&self.path)
-            .await
-            .and_then(|file| file.modified())
-            .map_err(failed)?;
-        let before =
-            self.seen.lock().unwrap_or_else(std::sync::PoisonError::into_inner).replace(changed);
-        if after.is_some() && before == Some(changed) {
+        // Taken before reading and noted after it: a change meanwhile, or a failure, is not missed.
+        let metadata = tokio::fs::metadata(&self.path).await;
+        let changed = metadata.and_then(|file| file.modified()).map_err(failed)?;
+        if after.is_some() && *self.seen() == Some(changed) {
             tokio::time::sleep(self.every).await;
             return Ok(None);
         }
-        tokio::fs::read(&self.path).await.map(|bytes| Some(bytes.into())).map_err(failed)
+        let bytes = tokio::fs::read(&self.path).await.map_err(failed)?;
+        *self.seen() = Some(changed);
+        Ok(Some(bytes.into()))
+    }
+
+    /// Zero: [`next`](Self::next) waits itself.
+    fn pause(&self) -> Duration {
+        Duration::ZERO
     }
 }

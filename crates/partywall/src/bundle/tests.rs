@@ -254,34 +254,6 @@ fn an_idle_tenant_costs_at_most_120_bytes() {
 }
 
 #[test]
-fn r16_the_last_good_bundle_survives_on_disk() {
-    let dir = tempfile::tempdir().unwrap();
-    let signer = Signer::new();
-    let files = BundleFiles::in_dir(dir.path()).unwrap();
-    assert!(files.load(&signer.trust()).unwrap().is_none(), "nothing yet");
-
-    files.keep_full(&signer.full(1, &contents(&["acme"]))).unwrap();
-    files.keep_delta(Generation(2), &signer.delta(1, 2, &contents(&["globex"]))).unwrap();
-    files.keep_delta(Generation(3), &signer.delta(2, 3, &contents(&["hooli"]))).unwrap();
-    let load = || files.load(&signer.trust()).unwrap().unwrap();
-    assert_eq!((load().generation(), load().tenant_count()), (Generation(3), 3));
-
-    // A torn delta ends the chain: what came before is served.
-    let torn = dir.path().join(format!("delta-{:020}.pwb", 2));
-    std::fs::write(&torn, b"PWBNDL").unwrap();
-    assert_eq!((load().generation(), load().tenant_count()), (Generation(1), 1));
-
-    // A new full bundle clears the deltas away, and a half-written one beside it is not looked at.
-    files.keep_full(&signer.full(4, &contents(&["acme", "initech"]))).unwrap();
-    std::fs::write(dir.path().join("bundle.new"), b"half of someth").unwrap();
-    assert_eq!((load().generation(), load().tenant_count()), (Generation(4), 2));
-    assert!(!torn.exists());
-
-    // A full bundle that cannot be trusted is an error, not an empty directory of tenants.
-    assert!(files.load(&Signer::new().trust()).is_err());
-}
-
-#[test]
 fn bundle_keys_read_as_they_are_written() {
     let key = Signer::new().key();
     assert_eq!(key.to_string().parse::<BundleKey>().unwrap().as_bytes(), key.as_bytes());

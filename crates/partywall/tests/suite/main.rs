@@ -4,6 +4,7 @@
 mod adapter;
 mod carry;
 mod http;
+mod kept;
 mod observed;
 mod source;
 mod wall;

@@ -62,8 +62,9 @@ fn r16_a_refused_bundle_raises_a_metric() {
         let inside = damaged.len() - 200;
         damaged[inside] ^= 1;
         assert!(wall.accept(damaged).is_err());
-        assert!(wall.accept(control.sign(1, None)).is_err());
-        assert!(wall.accept(control.sign(2, None)).is_ok(), "the control raises none");
+        assert!(wall.accept(control.sign(0, None)).is_err());
+        assert!(wall.accept(control.sign(1, None)).is_ok(), "what is known raises none");
+        assert!(wall.accept(control.sign(2, None)).is_ok(), "nor what is newer");
     });
     assert_eq!(counts.of("partywall_bundle_refused_total reason=checksum"), 1);
     assert_eq!(counts.of("partywall_bundle_refused_total reason=not_newer"), 1);

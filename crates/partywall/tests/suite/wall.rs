@@ -159,12 +159,14 @@ fn r16_a_bad_bundle_changes_nothing() {
     damaged[100] ^= 1;
     let foreign = ControlPlane::new(vec![]).sign(99, None);
     let truncated = control.publish()[..80].to_vec();
+    control.clock().set(ControlPlane::START + Duration::from_secs(1));
+    let twin = control.sign(before.unwrap().0, None);
     for (what, bytes) in [
         ("damaged", damaged),
         ("foreign", foreign),
         ("truncated", truncated),
         ("rolled back", control.sign(1, None)),
-        ("replayed", good),
+        ("of the same generation, made at another time", twin),
         ("empty", Vec::new()),
         ("no bundle at all", b"<html>502 Bad Gateway</html>".to_vec()),
     ] {
@@ -172,7 +174,8 @@ fn r16_a_bad_bundle_changes_nothing() {
         assert_eq!(wall.generation(), before, "{what} changed something");
         assert_eq!(code(&wall, &token), "accepted", "{what} cost requests");
     }
-    assert!(wall.accept(control.publish()).is_ok(), "the control");
+    assert_eq!(wall.accept(good).ok(), before, "the control: what is in force, said again");
+    assert!(wall.accept(control.publish()).is_ok(), "and what is newer");
 }
 
 #[test]
@@ -259,9 +262,13 @@ fn m06_a_cold_start_needs_nothing_but_the_disk() {
     assert_eq!(code(&again, &token), "accepted");
     assert_eq!(code(&again, &control.token("globex", "u:eve")), "tenant_not_active");
 
-    let stranger = ControlPlane::new(vec![]);
-    let untrusting = stranger.builder().state_dir(dir.path()).build();
-    assert!(untrusting.is_err(), "a bundle on disk is trusted for its signature, not its place");
+    // A bundle on disk is trusted for its signature, not its place.
+    let stranger = ControlPlane::new(vec![tenant("acme", pooled())]);
+    let untrusting = stranger.builder().state_dir(dir.path()).build().unwrap();
+    assert_eq!(code(&untrusting, &token), "no_bundle");
+    assert_eq!(code(&untrusting, &stranger.token("acme", "u:ada")), "no_bundle");
+    untrusting.accept(stranger.sign(1, None)).unwrap();
+    assert_eq!(code(&untrusting, &stranger.token("acme", "u:ada")), "accepted", "the control");
 }
 
 #[test]
