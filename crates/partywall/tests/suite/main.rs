@@ -6,5 +6,6 @@ mod carry;
 mod http;
 mod kept;
 mod observed;
+mod servers;
 mod source;
 mod wall;

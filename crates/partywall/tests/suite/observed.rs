@@ -7,13 +7,16 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use axum::{Router, body::Body, http::Request, routing::get};
+use bytes::Bytes;
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use partywall::{
     DeploymentModel, Partywall, TenantContext, TenantStatus,
     axum::Hint,
+    bundle::{BundleSource, Generation, SourceError},
     testing::{ControlPlane, placed, tenant},
 };
 use tower::ServiceExt;
@@ -23,9 +26,9 @@ fn control() -> ControlPlane {
     ControlPlane::new(vec![tenant("acme", pooled.clone()), tenant("globex", pooled)])
 }
 
-/// Counts counters, by name and labels.
+/// Counts counters, by name and labels, and keeps what gauges show.
 #[derive(Default)]
-struct Counts(Mutex<BTreeMap<String, Arc<AtomicU64>>>);
+struct Counts(Mutex<BTreeMap<String, Arc<AtomicU64>>>, Mutex<BTreeMap<String, Arc<AtomicU64>>>);
 
 impl Counts {
     fn of(&self, name: &str) -> u64 {
@@ -44,8 +47,9 @@ impl Recorder for Counts {
         Counter::from_arc(Arc::clone(self.0.lock().unwrap().entry(name).or_default()))
     }
 
-    fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
-        Gauge::noop()
+    fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+        let name = key.name().to_owned();
+        Gauge::from_arc(Arc::clone(self.1.lock().unwrap().entry(name).or_default()))
     }
 
     fn register_histogram(&self, _: &Key, _: &Metadata<'_>) -> Histogram {
@@ -69,6 +73,43 @@ fn r16_a_refused_bundle_raises_a_metric() {
     assert_eq!(counts.of("partywall_bundle_refused_total reason=checksum"), 1);
     assert_eq!(counts.of("partywall_bundle_refused_total reason=not_newer"), 1);
     assert_eq!(counts.0.lock().unwrap().len(), 2);
+}
+
+/// A source that is asked and never answers.
+struct Silent;
+
+impl BundleSource for Silent {
+    async fn next(&self, _: Option<Generation>) -> Result<Option<Bytes>, SourceError> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn r01_the_bundles_age_grows_while_the_source_hangs() {
+    let (control, counts) = (control(), Counts::default());
+    let wall = control.wall();
+    let _recording = metrics::set_default_local_recorder(&counts);
+    let age = || {
+        let gauges = counts.1.lock().unwrap();
+        let bits = gauges.get("partywall_bundle_age_seconds")?.load(Ordering::Relaxed);
+        Some(f64::from_bits(bits))
+    };
+    let following = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert_eq!(age(), Some(0.0), "the control: just made");
+        control.clock().set(ControlPlane::START + Duration::from_secs(7200));
+        for _ in 0..100 {
+            if age() == Some(7200.0) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("the age still shows {:?}", age());
+    };
+    tokio::select! {
+        () = wall.follow(&Silent) => panic!("following ended"),
+        () = following => {}
+    }
 }
 
 /// A log one can read back.

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use axum::{
@@ -16,7 +16,7 @@ use axum::{
 };
 use partywall::{
     AccessToken, DeploymentModel, Partywall, TenantStatus,
-    bundle::{FileBundleSource, Generation, HttpBundleSource},
+    bundle::{BundleSource, FileBundleSource, Generation, HttpBundleSource},
     testing::{ControlPlane, placed, tenant},
     token::{Algorithm, SigningKey},
 };
@@ -81,6 +81,7 @@ async fn m06_changes_arrive_and_an_outage_costs_nothing() {
     served.0.lock().unwrap().full = control.publish();
     let server = serve(served.clone()).await;
     let source = HttpBundleSource::new(&server.url).unwrap();
+    let source = source.poll_every(Duration::from_millis(50));
     wall.catch_up(&source).await.unwrap();
     let token = control.token("acme", "u:ada");
     let verifies = |wall: &Partywall| wall.verify(AccessToken::new(&token)).is_ok();
@@ -124,6 +125,34 @@ async fn a_file_put_in_place_by_others_does_as_well() {
     std::fs::write(&path, control.publish()).unwrap();
     wall.catch_up(&source).await.unwrap();
     assert!(wall.verify(AccessToken::new(&control.token("acme", "u:ada"))).is_ok());
+}
+
+/// A file that cannot be read when it changes is read once it can be.
+#[tokio::test]
+async fn a_change_that_could_not_be_read_is_not_missed() {
+    let (mut control, dir) = (control(), tempfile::tempdir().unwrap());
+    let path = dir.path().join("carried.pwb");
+    let wall = control.builder().build().unwrap();
+    let source = FileBundleSource::new(&path, Duration::from_millis(10));
+    let put = |time: SystemTime, bytes: Option<Vec<u8>>| {
+        let _ = (std::fs::remove_file(&path), std::fs::remove_dir(&path));
+        match bytes {
+            Some(bytes) => std::fs::write(&path, bytes).unwrap(),
+            None => std::fs::create_dir(&path).unwrap(), // has a time of change and no bytes
+        }
+        std::fs::File::open(&path).unwrap().set_modified(time).unwrap();
+    };
+    let [first, second] = [1_700_000_000, 1_700_000_001]
+        .map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+    put(first, Some(control.publish()));
+    wall.catch_up(&source).await.unwrap();
+    let have = wall.generation();
+    put(second, None);
+    assert!(wall.catch_up(&source).await.is_err(), "changed, and not to be read");
+    put(second, Some(control.publish()));
+    wall.catch_up(&source).await.unwrap();
+    assert!(wall.generation() > have, "the time of change alone has not moved since");
+    assert!(source.next(wall.generation()).await.unwrap().is_none(), "the control: unchanged");
 }
 
 /// An external issuer whose keys are at an address: fetched, and learnt again when they change.
