@@ -15,18 +15,32 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, watch},
 };
 
-/// Serves `router` on `listener` until `shutdown`; then calls `stopping` and waits for requests
-/// under way, for a while.
+use impatient::Impatient;
+pub(crate) use limit::at_most;
+
+mod impatient;
+mod limit;
+
+/// One listener: what it serves, and how many connections it may have at once.
+pub(crate) struct Service {
+    pub(crate) listener: TcpListener,
+    pub(crate) router: Router,
+    /// More wait in the listener's queue.
+    pub(crate) connections: usize,
+}
+
+/// Serves `service` until `shutdown`; then calls `stopping` and waits for requests under way, for
+/// a while.
 pub(crate) async fn serve(
-    listener: TcpListener,
-    router: Router,
+    service: Service,
     shutdown: impl Future<Output = ()>,
     stopping: impl FnOnce(),
 ) -> io::Result<()> {
+    let Service { listener, router, connections } = service;
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADERS_WITHIN).max_buf_size(MAX_HEADERS);
     let graceful = GracefulShutdown::new();
-    let slots = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let slots = Arc::new(Semaphore::new(connections));
     // Dropped with this function at the latest, which ends every connection that is left.
     let (alive, ended) = watch::channel(());
     let mut shutdown = pin!(shutdown);
@@ -36,7 +50,9 @@ pub(crate) async fn serve(
             () = &mut shutdown => break,
         };
         let service = TowerToHyperService::new(router.clone());
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+        let connection = graceful.watch(
+            http.serve_connection(TokioIo::new(Impatient::new(stream, TAKEN_WITHIN)), service),
+        );
         let mut ended = ended.clone();
         tokio::spawn(async move {
             let _slot = slot;
@@ -58,34 +74,61 @@ pub(crate) async fn serve(
 
 /// The next connection, once there is room for it.
 ///
-/// Accepting fails now and then: a client that gave up, or no file descriptor left. The first is
-/// nothing, the second passes; only a listener that fails for a minute on end is broken.
+/// Accepting fails now and then: a client that gave up, no file descriptor left, a network that is
+/// down. All of that passes and is waited for, however long it takes; only a listener that is none
+/// ends the server.
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
 ) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
-    let mut failures = 0;
+    let mut pause = SHORTEST_PAUSE;
     loop {
         match listener.accept().await {
             Ok((stream, _)) => return Ok((stream, slot)),
-            Err(error) if failures >= MAX_FAILURES => return Err(error),
+            Err(error) if is_for_good(&error) => return Err(error),
             Err(error) => {
-                failures += 1;
                 tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
     }
 }
 
+/// Whether a listener that fails like this will never accept again (accept(2)).
+fn is_for_good(error: &io::Error) -> bool {
+    const EBADF: i32 = 9;
+    const EINVAL: i32 = 22;
+    const ENOTSOCK: i32 = 88;
+    const EOPNOTSUPP: i32 = 95;
+    matches!(error.raw_os_error(), Some(EBADF | EINVAL | ENOTSOCK | EOPNOTSUPP))
+}
+
 /// How long a client may take for a request's headers, and how long it may idle between requests.
 const HEADERS_WITHIN: Duration = Duration::from_secs(5);
+/// How long a client may go without taking anything of its answer.
+const TAKEN_WITHIN: Duration = Duration::from_secs(15);
 /// How long requests under way may take to finish once the server stops.
 const FINISH_WITHIN: Duration = Duration::from_secs(10);
 /// The largest head of a request, in bytes.
 const MAX_HEADERS: usize = 32 * 1024;
-/// How many connections there may be at once; more wait in the listener's queue.
-const MAX_CONNECTIONS: usize = 10_000;
-/// How often in a row, a second apart, accepting may fail.
-const MAX_FAILURES: u32 = 60;
+/// The pauses after accepting failed: doubling from the shortest to the longest.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn r20_what_passes_does_not_end_the_server() {
+        // ECONNABORTED, EMFILE, ENFILE, ENOBUFS, ENOMEM, EPROTO, EPERM, ENETDOWN
+        for passing in [103, 24, 23, 105, 12, 71, 1, 100] {
+            assert!(!is_for_good(&io::Error::from_raw_os_error(passing)), "{passing}");
+        }
+        for broken in [9, 22, 88, 95] {
+            assert!(is_for_good(&io::Error::from_raw_os_error(broken)), "{broken}");
+        }
+    }
+}

@@ -5,7 +5,13 @@ use std::{future::Future, io, time::Duration};
 use axum::Router;
 use tokio::net::TcpListener;
 
-use crate::{bundle, connections, control::ControlPlane, http::guard, provider};
+use crate::{
+    bundle,
+    connections::{self, Service},
+    control::ControlPlane,
+    http::guard,
+    provider,
+};
 
 /// Serves a [`ControlPlane`] over HTTP.
 pub struct Server {
@@ -40,23 +46,68 @@ impl Server {
     /// way ten seconds to finish. Meanwhile keys are rotated, bundles kept fresh, and changes by
     /// other servers on the same database noticed.
     ///
+    /// There are no more connections at once than the process may open files, less some for
+    /// itself.
+    ///
     /// # Errors
     ///
-    /// When the listener has refused to accept for a minute.
+    /// When the listener is broken. That there are no files left, for one, is waited for.
     pub async fn serve(
         self,
         listener: TcpListener,
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
+        let router = self.router();
+        let all = Service { listener, router, connections: connections::at_most() };
         let stopping = self.control.inner.stopping.clone();
-        let chores = tokio::spawn(do_chores(self.control.clone()));
+        let chores = tokio::spawn(do_chores(self.control));
         // Long polls answer at once instead of being waited for.
-        let served = connections::serve(listener, self.router(), shutdown, move || {
+        let served = connections::serve(all, shutdown, move || {
             stopping.send_replace(true);
         });
         let served = served.await;
         chores.abort();
         served
+    }
+
+    /// As [`serve`](Self::serve), with the bundle's endpoints on `bundle_listener` and nowhere
+    /// else: a bundle lists every tenant by name. Half of the connections are for either, so that
+    /// no flood on one keeps anybody from the other.
+    ///
+    /// # Errors
+    ///
+    /// As [`serve`](Self::serve), of either listener.
+    pub async fn serve_apart(
+        self,
+        listener: TcpListener,
+        bundle_listener: TcpListener,
+        shutdown: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<()> {
+        let connections = (connections::at_most() / 2).max(1);
+        let provider = Service { listener, router: self.provider_router(), connections };
+        let bundle =
+            Service { listener: bundle_listener, router: self.bundle_router(), connections };
+        let stopping = self.control.inner.stopping.clone();
+        let stopped = || {
+            let mut stopping = stopping.subscribe();
+            async move {
+                // The sender lives in the control plane, which the routers have.
+                let _ = stopping.wait_for(|stopping| *stopping).await;
+            }
+        };
+        let chores = tokio::spawn(do_chores(self.control.clone()));
+        let (provider_stopped, bundle_stopped) = (stopped(), stopped());
+        let asked = tokio::spawn(async move {
+            shutdown.await;
+            stopping.send_replace(true);
+        });
+        let served = tokio::try_join!(
+            connections::serve(provider, provider_stopped, || {}),
+            connections::serve(bundle, bundle_stopped, || {}),
+        );
+        asked.abort();
+        chores.abort();
+        served.map(|((), ())| ())
     }
 }
 

@@ -122,8 +122,10 @@ impl ControlPlane {
         Ok((delta.bytes.len() < full.bytes.len()).then_some(delta))
     }
 
-    /// Returns once there is a generation after `after`, after `wait`, or when the server stops.
+    /// Returns once there is a generation after `after`, after `wait`, or when the server stops; at
+    /// once when too many wait already: they would take the connections that others come on.
     async fn wait_for_generation_after(&self, after: Generation, wait: Duration) {
+        let Ok(_one_of_few) = self.inner.polls.try_acquire() else { return };
         let mut generation = self.inner.generation.subscribe();
         let mut stopping = self.inner.stopping.subscribe();
         tokio::select! {

@@ -14,7 +14,7 @@ use std::{
 use arc_swap::ArcSwap;
 use aws_lc_rs::rand::SystemRandom;
 use partywall::{Clock, TenantId, Timestamp, bundle::Generation, token::IssuerError};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::{
     bundle::{CompileError, Publisher},
@@ -59,6 +59,8 @@ pub(crate) struct Inner {
     pub(crate) publisher: Publisher,
     /// The latest generation known here; long polls wait on it.
     pub(crate) generation: watch::Sender<Generation>,
+    /// One for each poll that may wait at the same time.
+    pub(crate) polls: Semaphore,
     /// Set once the server is told to stop.
     pub(crate) stopping: watch::Sender<bool>,
     /// The generation as of which the ring was read.
@@ -94,6 +96,7 @@ impl ControlPlane {
                 bundle_signer,
                 publisher: Publisher::default(),
                 generation: watch::Sender::new(Generation(0)),
+                polls: Semaphore::new((crate::connections::at_most() / 4).max(1)),
                 stopping: watch::Sender::new(false),
                 ring_read_at: AtomicU64::new(0),
                 rereading: tokio::sync::Mutex::new(()),

@@ -6,6 +6,8 @@ mod bundle;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod flood;
+#[cfg(test)]
 mod keys;
 #[cfg(test)]
 mod metadata;

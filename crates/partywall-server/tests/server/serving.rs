@@ -119,3 +119,42 @@ async fn a_client_that_dawdles_is_cut_off_and_holds_nobody_up() {
     stop.send(()).unwrap();
     tokio::time::timeout(Duration::from_secs(15), serving).await.unwrap().unwrap().unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l02_apart_the_bundle_is_on_its_own_listener_and_nowhere_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(SystemClock::default());
+    let control = ControlPlane::open(config(sqlite(dir.path())), clock).await.unwrap();
+    let bind = async || {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        (listener, address)
+    };
+    let ((listener, public), (bundle_listener, private)) = (bind().await, bind().await);
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = Server::new(control.clone());
+    let serving = tokio::spawn(server.serve_apart(listener, bundle_listener, async {
+        let _ = stopped.await;
+    }));
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let status = async |address: String| http.get(address).send().await.unwrap().status().as_u16();
+    for (path, on_public, on_private) in [
+        ("/bundle", 404, 200),
+        ("/bundle/key", 404, 200),
+        ("/bundle?after=1", 404, 200),
+        ("/idp/jwks", 200, 404),
+        ("/idp/.well-known/openid-configuration", 200, 404),
+    ] {
+        assert_eq!(status(format!("{public}{path}")).await, on_public, "{path}");
+        assert_eq!(status(format!("{private}{path}")).await, on_private, "{path}");
+    }
+
+    let poll = format!("{private}/bundle?after={}&wait=30", control.generation());
+    let poll = tokio::spawn(http.get(poll).send());
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    stop.send(()).unwrap();
+    let reply = tokio::time::timeout(Duration::from_secs(5), poll).await.unwrap().unwrap();
+    assert_eq!(reply.unwrap().status(), 304);
+    tokio::time::timeout(Duration::from_secs(5), serving).await.unwrap().unwrap().unwrap();
+    assert!(http.get(format!("{public}/idp/jwks")).send().await.is_err(), "it still serves");
+}
