@@ -75,6 +75,21 @@ fn r16_a_refused_bundle_raises_a_metric() {
     assert_eq!(counts.0.lock().unwrap().len(), 2);
 }
 
+#[test]
+fn r19_a_stored_bundle_that_is_not_trusted_raises_a_metric() {
+    let (control, counts) = (control(), Counts::default());
+    let dir = tempfile::tempdir().unwrap();
+    let start = || control.builder().state_dir(dir.path()).build().unwrap();
+    start().accept(control.sign(1, None)).unwrap();
+    metrics::with_local_recorder(&counts, || {
+        assert!(start().generation().is_some(), "the control raises none");
+        std::fs::write(dir.path().join("bundle.pwb"), "torn").unwrap();
+        assert!(start().generation().is_none());
+    });
+    assert_eq!(counts.of("partywall_bundle_refused_total reason=not_a_bundle"), 1);
+    assert_eq!(counts.0.lock().unwrap().len(), 1);
+}
+
 /// A source that is asked and never answers.
 struct Silent;
 

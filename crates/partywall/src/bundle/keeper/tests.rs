@@ -78,3 +78,24 @@ fn a_bundle_on_disk_is_nobody_elses_business() {
     let modes: Vec<_> = entries.map(|entry| mode(&entry.unwrap().path())).collect();
     assert_eq!(modes, [0o600; 3], "the full one, the one before, the delta");
 }
+
+#[test]
+fn r01_deltas_that_outweigh_the_full_bundle_ask_for_a_new_one() {
+    let signer = Signer::new();
+    let ids: Vec<String> = (0..15_000).map(|n| format!("t-{n:026}")).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let bytes = signer.full(1, &contents(&["acme"]));
+    let full = SignedBundle::new(bytes.clone()).check(&signer.trust()).unwrap();
+    let mut keeper = Keeper::new(None, &Loaded::default());
+    keeper.keep(&full, &bytes).unwrap();
+    let mut laid = |base: u64, ids: &[&str]| {
+        let bytes = signer.delta(base, base + 1, &contents(ids));
+        let onto = SignedBundle::new(signer.full(base, &contents(&[])));
+        let onto = onto.check(&signer.trust()).unwrap();
+        let delta = SignedBundle::new(bytes.clone()).check_onto(&onto, &signer.trust()).unwrap();
+        keeper.keep(&delta, &bytes).unwrap();
+        keeper.wants_full()
+    };
+    assert!(!laid(1, &ids[..100]), "larger than the full bundle, and small all the same");
+    assert!(laid(2, &ids), "more than a megabyte");
+}
