@@ -31,12 +31,14 @@ use self::{
     data::{Data, postgres::Servers, sqlite::Files},
     screen::Screen,
     state::{StateDir, StateError},
+    stop::Stop,
 };
 
 mod account;
 mod data;
 mod screen;
 mod state;
+mod stop;
 mod tenants;
 
 #[derive(clap::Args)]
@@ -68,23 +70,17 @@ const AUDIENCE: &str = "https://invoices.example";
 
 pub(crate) async fn run(args: Args) -> Result<ExitCode, UpError> {
     let screen = Screen::new();
-    let (stop, stopped) = watch::channel(false);
-    let listening = tokio::spawn(async move {
-        interrupted().await;
-        stop.send_replace(true);
-    });
+    let stop = Stop::listen().map_err(UpError::Signals)?;
     let state = StateDir::open(&args.state_dir)?;
-    let outcome = match (args.data, find_binaries()) {
+    match (args.data, find_binaries()) {
         (Some(DataKind::Postgres), None) => Err(UpError::NoPostgres),
         (Some(DataKind::Postgres) | None, Some(binaries)) => {
-            up_on_postgres(&args, &state, binaries, &screen, stopped).await
+            up_on_postgres(&args, &state, binaries, &screen, stop).await
         }
         (Some(DataKind::Sqlite), _) | (None, None) => {
-            up(&args, &state, Files::new(&state)?, &screen, stopped).await
+            up(&args, &state, Files::new(&state)?, &screen, stop).await
         }
-    };
-    listening.abort();
-    outcome
+    }
 }
 
 async fn up_on_postgres(
@@ -92,14 +88,14 @@ async fn up_on_postgres(
     state: &StateDir,
     binaries: Binaries,
     screen: &Screen,
-    stopped: watch::Receiver<bool>,
+    stop: Stop,
 ) -> Result<ExitCode, UpError> {
     screen.step(&format!(
         "starting PostgreSQL {}, one server for all and one for hooli",
         binaries.major()
     ));
     let servers = Servers::start(state, binaries).await?;
-    up(args, state, servers, screen, stopped).await
+    up(args, state, servers, screen, stop).await
 }
 
 /// Everything but the data's own servers, which are up already and stop after this.
@@ -108,7 +104,7 @@ async fn up<D>(
     state: &StateDir,
     mut data: D,
     screen: &Screen,
-    mut stopped: watch::Receiver<bool>,
+    mut stop: Stop,
 ) -> Result<ExitCode, UpError>
 where
     D: Data,
@@ -116,16 +112,19 @@ where
 {
     let outcome = tokio::select! {
         outcome = System::start_and_account(args, state, &mut data, screen) => outcome,
-        _ = stopped.wait_for(|stopped| *stopped) => Ok(None),
+        () = stop.asked() => Ok(None),
     };
     let code = match outcome {
         Ok(Some((mut system, held))) => {
             if !args.once && held {
                 screen.serving();
-                let _ = stopped.wait_for(|stopped| *stopped).await;
+                stop.asked().await;
             }
             screen.step("stopping");
-            system.stop().await;
+            tokio::select! {
+                () = system.stop() => {}
+                () = stop.asked_again() => {}
+            }
             Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
         }
         // Interrupted before it was up: nothing was shown to hold.
@@ -237,7 +236,7 @@ impl System {
         Ok(())
     }
 
-    /// Lets requests under way finish, for a while.
+    /// Lets requests under way finish, for a while. Dropped, it ends them.
     async fn stop(&mut self) {
         self.stop.send_replace(true);
         let all = async { while self.tasks.join_next().await.is_some() {} };
@@ -301,20 +300,6 @@ fn address(listener: &TcpListener) -> Result<String, UpError> {
     Ok(format!("http://{at}"))
 }
 
-/// Completes at Ctrl-C, or when the system asks to stop.
-async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        let _ = tokio::signal::ctrl_c().await;
-        return;
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-    }
-}
-
 /// In whose name the audit trail shows what `up` sets up.
 const ACTOR: Actor = Actor::System("partywall up");
 
@@ -323,6 +308,8 @@ const ACTOR: Actor = Actor::System("partywall up");
 pub(crate) enum UpError {
     #[error(transparent)]
     State(#[from] StateError),
+    #[error("cannot listen for Ctrl-C and SIGTERM")]
+    Signals(#[source] std::io::Error),
     #[error(
         "no PostgreSQL server programs found: install `postgresql` (14 or newer), or use `--data sqlite`"
     )]

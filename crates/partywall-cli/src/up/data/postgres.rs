@@ -225,15 +225,18 @@ impl Data for Servers {
     }
 
     async fn stop(self) {
-        let stopping = tokio::task::spawn_blocking(move || {
-            for cluster in [self.silo, self.shared] {
+        // Side by side: each ends its sessions at once and writes what is left to write.
+        let stopping = [self.silo, self.shared].map(|cluster| {
+            tokio::task::spawn_blocking(move || {
                 if let Err(error) = cluster.stop() {
                     tracing::error!(%error, "a PostgreSQL cluster did not stop cleanly");
                 }
-            }
+            })
         });
-        if let Err(error) = stopping.await {
-            tracing::error!(%error, "the PostgreSQL clusters did not stop cleanly");
+        for stopping in stopping {
+            if let Err(error) = stopping.await {
+                tracing::error!(%error, "a PostgreSQL cluster did not stop cleanly");
+            }
         }
     }
 }
