@@ -2,6 +2,8 @@
 //!
 //! Every refusal has a control beside it: the same request by the one who may.
 
+use std::fmt::Display;
+
 use partywall::{AccessToken, Partywall};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
@@ -96,7 +98,7 @@ async fn own_data(
     let held = statuses == [201, 200, 200] && text(&invoice, "customer") == Some(&customer);
     account.note(
         format!("{name} writes, reads and lists its own"),
-        format!("{}, {} rows, {foreign} foreign", joined(&statuses), all.len()),
+        format!("{}, {}, {foreign} foreign", joined(&statuses), rows(all.len())),
         held && !all.is_empty() && foreign == 0,
     );
     Ok(id)
@@ -149,6 +151,13 @@ async fn forged(api: &Api<'_>, account: &mut Account, caller: &Caller<'_>) -> Re
     let status = api.http.get(format!("{}/invoices", api.base)).send().await?.status();
     account.note("no token at all", joined(&[status.as_u16()]), status == StatusCode::UNAUTHORIZED);
     Ok(())
+}
+
+/// `1 row`, `2 rows`.
+pub(super) fn rows(count: impl Display) -> String {
+    let count = count.to_string();
+    let unit = if count == "1" { "row" } else { "rows" };
+    format!("{count} {unit}")
 }
 
 fn text<'v>(value: &'v Value, field: &str) -> Option<&'v str> {

@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use super::{super::state::StateDir, Attacker, Data};
 use crate::up::{
     UpError,
-    account::Account,
+    account::{Account, rows},
     tenants::{STORE, Served, Targets},
 };
 
@@ -209,7 +209,7 @@ impl Data for Servers {
         account.note(
             format!("{name} asks the store for {other}'s"),
             match (&own, &foreign) {
-                (Ok(own), Ok(foreign)) => format!("{foreign} rows, and {own} of its own"),
+                (Ok(own), Ok(foreign)) => format!("{}, and {own} of its own", rows(*foreign)),
                 _ => format!("{own:?}, {foreign:?}"),
             },
             matches!((own, foreign), (Ok(1..), Ok(0))),

@@ -1,15 +1,17 @@
 //! The embedded wall: one file for the pool, one per tenant for the bridge, a directory for the
 //! silo.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use invoices::schema;
+use partywall::DeploymentModel;
 use partywall_sqlite::Sqlite;
+use rusqlite::{Connection, OpenFlags};
 
 use super::{super::state::StateDir, Attacker, Data};
 use crate::up::{
     UpError,
-    account::Account,
+    account::{Account, rows},
     tenants::{STORE, Served, Targets},
 };
 
@@ -21,6 +23,16 @@ pub(in crate::up) struct Files {
 impl Files {
     pub(in crate::up) fn new(state: &StateDir) -> Result<Self, UpError> {
         Ok(Self { root: state.private("sqlite")? })
+    }
+
+    /// The file a tenant's data is in.
+    fn file_of(&self, tenant: &Served) -> PathBuf {
+        let file = match tenant.placement.model {
+            DeploymentModel::Pool => "pool.sqlite3".to_owned(),
+            DeploymentModel::Bridge => format!("bridge-{}.sqlite3", tenant.id),
+            DeploymentModel::Silo => "silo.sqlite3".to_owned(),
+        };
+        self.root.join(tenant.placement.target.as_str()).join(file)
     }
 }
 
@@ -65,21 +77,34 @@ impl Data for Files {
         account.note(
             format!("{name} asks the store for {other}'s"),
             match (&own, &foreign) {
-                (Ok(own), Ok(foreign)) => format!("{foreign} rows, and {own} of its own"),
+                (Ok(own), Ok(foreign)) => format!("{}, and {own} of its own", rows(*foreign)),
                 _ => format!("{own:?}, {foreign:?}"),
             },
             matches!((own, foreign), (Ok(1..), Ok(0))),
         );
-        let directory = self.root.join(attacker.victim.placement.target.as_str());
-        let attach = format!("ATTACH DATABASE '{}/stolen' AS stolen", directory.display());
+        let file = self.file_of(attacker.victim);
+        let attach = format!("ATTACH DATABASE '{}' AS stolen", file.display());
         let seen = db.execute(&attach, ()).await;
+        // The control: the file is there, and whoever has no wall before it opens it.
+        let unwalled = unwalled(&file, attacker.invoice);
         account.note(
-            format!("{name} attaches a file of {other}'s in SQL"),
-            if seen.is_ok() { "attached" } else { "refused" },
-            matches!(seen, Err(partywall_sqlite::Error::Refused { .. })),
+            format!("{name} attaches {other}'s file in SQL"),
+            match (&seen, &unwalled) {
+                (Err(_), Ok(1)) => "refused".to_owned(),
+                (Ok(_), _) => "attached".to_owned(),
+                (Err(_), found) => format!("refused, and without the wall {found:?}"),
+            },
+            matches!((seen, unwalled), (Err(partywall_sqlite::Error::Refused { .. }), Ok(1))),
         );
         Ok(())
     }
 
     async fn stop(self) {}
+}
+
+/// Counts the invoices of this id in `file`, over a connection like any other.
+fn unwalled(file: &Path, invoice: &str) -> rusqlite::Result<i64> {
+    let db = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let count = "SELECT count(*) FROM partywall_t_invoice WHERE id = ?1";
+    db.query_row(count, [invoice], |row| row.get(0))
 }
