@@ -1,7 +1,7 @@
 //! Files: what they are called, whose they are, and that they are what they say.
 
 use std::{
-    fmt, fs,
+    fmt, fs, io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -46,7 +46,7 @@ impl Place {
                 path: self.path.clone(),
             });
         }
-        let db = self.connect(OpenFlags::empty(), busy)?;
+        let db = self.connect(busy)?;
         self.check_inscription(&db)?;
         let (found, wanted) = (user_version(&db)?, version_of(schema));
         let path = || self.path.clone();
@@ -63,7 +63,8 @@ impl Place {
     /// way is finished by the next call.
     pub(crate) fn provision(&self, schema: &Schema, busy: Duration) -> Result<(), Error> {
         self.check_directory()?;
-        let db = self.connect(OpenFlags::SQLITE_OPEN_CREATE, busy)?;
+        make_file(&self.path).map_err(|source| Error::Io { path: self.path.clone(), source })?;
+        let db = self.connect(busy)?;
         db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA foreign_keys = OFF; BEGIN IMMEDIATE")?;
         if is_blank(&db)? {
             self.inscribe(&db)?;
@@ -140,11 +141,10 @@ impl Place {
         Ok(())
     }
 
-    fn connect(&self, more: OpenFlags, busy: Duration) -> Result<Connection, Error> {
+    fn connect(&self, busy: Duration) -> Result<Connection, Error> {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
             | OpenFlags::SQLITE_OPEN_NO_MUTEX
-            | OpenFlags::SQLITE_OPEN_NOFOLLOW
-            | more;
+            | OpenFlags::SQLITE_OPEN_NOFOLLOW;
         let db = Connection::open_with_flags(&self.path, flags)?;
         db.busy_timeout(busy)?;
         harden(&db)?;
@@ -196,6 +196,29 @@ impl fmt::Display for Inscription {
             Some(tenant) => write!(f, "the {} of tenant {tenant}", self.model),
             None => write!(f, "a {}", self.model),
         }
+    }
+}
+
+/// Makes a directory, and those above it that are missing, for nobody but the process's own user.
+/// One that is there is the operator's, as it is.
+pub(crate) fn make_directory(directory: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(directory)
+}
+
+/// Makes an empty file, unless there is one, that only the process's own user may read. SQLite
+/// gives what it puts beside it (`-wal`, `-shm`) the same mode.
+fn make_file(path: &Path) -> io::Result<()> {
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    match options.open(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::sync::OwnedMutexGuard;
 
 use crate::{
     Error, Schema, TenantTransaction,
-    file::{FileIdentity, Place, identity},
+    file::{FileIdentity, Place, identity, make_directory},
     wall::{prepare_own, raise},
     watch::Watch,
 };
@@ -52,7 +52,7 @@ impl Sqlite {
         blocking(tenant, move || {
             if let Some(directory) = place.path.parent() {
                 let io = |source| Error::Io { path: directory.to_owned(), source };
-                fs::create_dir_all(directory).map_err(io)?;
+                make_directory(directory).map_err(io)?;
             }
             let place = shared.place(&place.tenant, &place.placement)?;
             place.provision(&shared.schema, shared.busy_timeout)

@@ -236,3 +236,35 @@ async fn m14_provisioning_again_keeps_the_data_and_brings_the_schema_forward() {
         Err(Error::SchemaVersion { .. })
     ));
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn m21_what_is_made_is_the_process_users_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let house = House::new();
+    let [acme] = house.tenants(Pool, ["acme"]).await;
+    house.provision("globex", &at(Silo, "two")).await.unwrap();
+    let mut db = house.open(&acme).await;
+    db.execute("INSERT INTO customers VALUES ('c', 'Ada')", ()).await.unwrap();
+    db.commit().await.unwrap();
+    for directory in ["one", "two"] {
+        assert_eq!(mode(&house.path(directory)), 0o700, "{directory}");
+    }
+    // With what SQLite itself puts beside the file.
+    let files = ["one/pool.sqlite3", "one/pool.sqlite3-wal", "one/pool.sqlite3-shm"];
+    for file in files.into_iter().chain(["two/silo.sqlite3"]) {
+        assert_eq!(mode(&house.path(file)), 0o600, "{file}");
+    }
+    // The control: the same library, left to itself, goes by the umask alone.
+    let plain = house.path("plain.sqlite3");
+    Connection::open(&plain).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();
+    fs::write(house.path("by-umask"), "").unwrap();
+    let umask = mode(&house.path("by-umask"));
+    assert_eq!(mode(&plain), umask & 0o644);
+    // And a directory or file that is there is left as the operator made it.
+    fs::set_permissions(house.path("one"), fs::Permissions::from_mode(0o750)).unwrap();
+    fs::set_permissions(house.path("one/pool.sqlite3"), fs::Permissions::from_mode(0o640)).unwrap();
+    house.provision("acme", &at(Pool, "one")).await.unwrap();
+    assert_eq!((mode(&house.path("one")), mode(&house.path("one/pool.sqlite3"))), (0o750, 0o640));
+}
