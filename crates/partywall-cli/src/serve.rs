@@ -45,8 +45,8 @@ pub(crate) enum ServeError {
     DatabaseUrlNotUtf8,
     #[error(transparent)]
     Open(#[from] OpenError),
-    #[error("cannot listen on {at}; free it or give `server.listen` another address")]
-    Listen { at: SocketAddr, source: io::Error },
+    #[error("cannot listen on {at}; free it or give `server.{key}` another address")]
+    Listen { key: &'static str, at: SocketAddr, source: io::Error },
     #[error("cannot wait for signals")]
     Signals(#[source] io::Error),
     #[error("the listener failed")]
@@ -77,20 +77,31 @@ async fn serve(
     terminal: Terminal,
 ) -> Result<ExitCode, ServeError> {
     let mut stopping = Stopping::listen().map_err(ServeError::Signals)?;
-    let listen = |source| ServeError::Listen { at: section.listen, source };
-    let listener = TcpListener::bind(section.listen).await.map_err(listen)?;
-    let address = listener.local_addr().map_err(listen)?;
+    let (listener, address) = bind("listen", section.listen).await?;
+    let apart = match section.bundle_listen {
+        Some(at) => Some(bind("bundle_listen", at).await?),
+        None => None,
+    };
     let control =
         ControlPlane::open(settings(&section, issuers)?, Arc::new(SystemClock::default())).await?;
-    terminal.hint(format_args!(
-        "{} is served on http://{address}\nbundle key: {}",
-        section.issuer,
-        control.bundle_key()
-    ));
+    terminal.hint(format_args!("{} is served on http://{address}", section.issuer));
+    if let Some((_, address)) = &apart {
+        terminal.hint(format_args!("the bundle is served on http://{address} only"));
+    }
+    terminal.hint(format_args!("bundle key: {}", control.bundle_key()));
     let (asked, when_asked) = tokio::sync::oneshot::channel();
-    let serving = Server::new(control).serve(listener, async {
+    let shutdown = async {
         let _ = when_asked.await;
-    });
+    };
+    let server = Server::new(control);
+    let serving = async {
+        match apart {
+            Some((bundle_listener, _)) => {
+                server.serve_apart(listener, bundle_listener, shutdown).await
+            }
+            None => server.serve(listener, shutdown).await,
+        }
+    };
     tokio::pin!(serving);
     tokio::select! {
         served = &mut serving => served.map_err(ServeError::Serve)?,
@@ -104,6 +115,13 @@ async fn serve(
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn bind(key: &'static str, at: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let failed = |source| ServeError::Listen { key, at, source };
+    let listener = TcpListener::bind(at).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
 }
 
 /// The section, with its secrets read.

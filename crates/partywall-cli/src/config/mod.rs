@@ -184,7 +184,19 @@ impl<'b> Reading<'b> {
         key: &'static str,
         example: &str,
     ) -> Option<SocketAddr> {
-        let address = section.required::<SocketAddr>(key, example)?;
+        if !section.has(key) {
+            section.missing(key, example);
+        }
+        self.optional_listener(section, key, example)
+    }
+
+    fn optional_listener(
+        &mut self,
+        section: &mut Section<'_, '_>,
+        key: &'static str,
+        example: &str,
+    ) -> Option<SocketAddr> {
+        let address = section.optional::<SocketAddr>(key, example)?;
         let taken = self.listeners.iter().find(|(other, _)| clash(*other, *address.get_ref()));
         if let Some((_, other)) = taken {
             let what = format!("the same address as {other}");

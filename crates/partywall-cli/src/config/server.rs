@@ -15,6 +15,9 @@ use super::{Lasting, Reading, SecretRef, Secrets, document::Section, urls, value
 pub(crate) struct Server {
     /// Where it listens.
     pub(crate) listen: SocketAddr,
+    /// Where the bundle is served, and nowhere else; without it, where everything is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) bundle_listen: Option<SocketAddr>,
     /// Its public URL: the `iss` of its tokens.
     pub(crate) issuer: String,
     /// For whom its tokens may be (RFC 8707); the first is the default.
@@ -50,6 +53,11 @@ const LONGEST_TOKEN: Lasting = Lasting::seconds(24 * 60 * 60);
 impl Server {
     pub(super) fn read(mut section: Section<'_, '_>, reading: &mut Reading<'_>) -> Option<Self> {
         let listen = reading.listener(&mut section, "listen", r#"listen = "127.0.0.1:8080""#);
+        let bundle_listen = reading.optional_listener(
+            &mut section,
+            "bundle_listen",
+            r#"bundle_listen = "127.0.0.1:8082""#,
+        );
         let issuer = read_issuer(&mut section);
         let audience = read_resources(&mut section);
         let database = Database::read(&mut section, reading);
@@ -61,6 +69,7 @@ impl Server {
         section.finish();
         Some(Self {
             listen: listen?,
+            bundle_listen,
             issuer: issuer?,
             audience: audience?,
             database: database?,

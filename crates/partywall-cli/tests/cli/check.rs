@@ -103,6 +103,11 @@ fn every_finding_has_its_place_and_its_fix() {
             "10:10: service.listen: the same address as server.listen; give each listener a port of its own",
         ),
         (
+            "issuer = \"https://login.example.com\"\naudience",
+            "bundle_listen = \"127.0.0.1:8080\"\nissuer = \"https://login.example.com\"\naudience",
+            "4:17: server.bundle_listen: the same address as server.listen; give each listener a port of its own",
+        ),
+        (
             "issuer = \"https://login",
             "issuer = \"http://login",
             "4:10: server.issuer: not https: tokens would be taken from whoever answers on the way; use https (http is fine for a loopback address)",

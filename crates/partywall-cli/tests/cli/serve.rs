@@ -37,6 +37,7 @@ struct Serving {
     child: Child,
     said: BufReader<ChildStderr>,
     address: String,
+    bundle_address: Option<String>,
     bundle_key: String,
 }
 
@@ -55,12 +56,23 @@ impl Serving {
             String::from("it ended")
         };
         let address = after("is served on http://");
-        let bundle_key = after("bundle key: ");
-        Self { child, said, address, bundle_key }
+        let mut bundle_key = after("bundle ");
+        let bundle_address = bundle_key.strip_prefix("is served on http://").map(|rest| {
+            rest.strip_suffix(" only").expect("it says that it is there only").to_owned()
+        });
+        if bundle_address.is_some() {
+            bundle_key = after("bundle ");
+        }
+        let bundle_key = bundle_key.trim_start_matches("key: ").to_owned();
+        Self { child, said, address, bundle_address, bundle_key }
     }
 
     fn get(&self, path: &str) -> (String, Value) {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
+        Self::get_from(&self.address, path)
+    }
+
+    fn get_from(address: &str, path: &str) -> (String, Value) {
+        let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
@@ -110,6 +122,29 @@ fn it_serves_until_it_is_asked_to_stop() {
 }
 
 #[test]
+fn l02_the_bundle_is_served_where_it_is_configured_and_nowhere_else() {
+    const OK: &str = "HTTP/1.1 200 OK";
+    const NOT_FOUND: &str = "HTTP/1.1 404 Not Found";
+    let folder = folder();
+    let together = Serving::start(&folder);
+    assert_eq!(together.bundle_address, None);
+    assert_eq!(together.get("/bundle/key").0, OK);
+    drop(together);
+
+    let apart = "listen = \"127.0.0.1:0\"\nbundle_listen = \"127.0.0.1:0\"";
+    folder.write("partywall.toml", CONFIG.replace("listen = \"127.0.0.1:0\"", apart));
+    let serving = Serving::start(&folder);
+    let bundles = serving.bundle_address.clone().expect("it has no address of its own");
+    assert_eq!(serving.get("/bundle/key").0, NOT_FOUND);
+    assert_eq!(serving.get("/bundle").0, NOT_FOUND);
+    assert_eq!(serving.get("/jwks").0, OK);
+    assert_eq!(Serving::get_from(&bundles, "/bundle/key").0, OK);
+    assert_eq!(Serving::get_from(&bundles, "/jwks").0, NOT_FOUND);
+    serving.signal("TERM");
+    assert_eq!(serving.end().0, Some(0));
+}
+
+#[test]
 fn r12_after_a_kill_it_starts_again() {
     let folder = folder();
     let serving = Serving::start(&folder);
@@ -139,6 +174,12 @@ fn what_keeps_it_from_starting_is_named() {
     let ran = folder.run(&["serve"]);
     assert_eq!(ran.code, Some(1));
     assert!(ran.err.contains(&format!("cannot listen on {address}")), "{}", ran.err);
+
+    let apart = format!("listen = \"127.0.0.1:0\"\nbundle_listen = \"{address}\"");
+    folder.write("partywall.toml", CONFIG.replace("listen = \"127.0.0.1:0\"", &apart));
+    let ran = folder.run(&["serve"]);
+    assert_eq!(ran.code, Some(1));
+    assert!(ran.err.contains("give `server.bundle_listen` another"), "{}", ran.err);
 
     folder.write("partywall.toml", CONFIG.replace("listen", "lisen"));
     let ran = folder.run(&["serve"]);
