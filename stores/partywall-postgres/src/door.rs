@@ -77,7 +77,11 @@ impl Door<'_> {
         leftover: Option<i32>,
     ) -> Result<Greeted<W>, DriverError> {
         if let Some(pid) = leftover {
-            wire.ask(format!("{END_LEFTOVER}{pid}")).await?;
+            let ended = wire.ask(format!("{END_LEFTOVER}{pid}")).await?;
+            // No row: it is gone. Whoever read its statements meanwhile would be another tenant.
+            if ended.first().is_some_and(|ended| ended != "t") {
+                return Err(DriverError::StillAtWork { pid });
+            }
         }
         if matches!(self.parts.logins, Logins::Slots { .. })
             && matches!(self.parts.settings, Pins::Direct(_))
@@ -153,7 +157,8 @@ const GREETING: &str = "SELECT pg_catalog.pg_backend_pid(), \
     pg_catalog.current_setting('partywall.start', true)";
 const START_MARK: &str = "straight";
 const END_LEFTOVER: &str = "SELECT pg_catalog.pg_terminate_backend(pid, 5000) FROM pg_catalog.pg_stat_activity \
-    WHERE usename OPERATOR(pg_catalog.=) current_user AND pid OPERATOR(pg_catalog.=) ";
+    WHERE usename OPERATOR(pg_catalog.=) current_user AND pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid() \
+    AND pid OPERATOR(pg_catalog.=) ";
 const POISONED: &str = "SELECT pg_catalog.count(*) FROM pg_catalog.pg_db_role_setting s \
     JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) s.setrole \
     WHERE r.rolname OPERATOR(pg_catalog.=) session_user";

@@ -113,8 +113,9 @@ struct State<W: Wire> {
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     index: usize,
-    /// A backend we left without a goodbye, which may still be at work.
-    leftover: Option<i32>,
+    /// The backend last connected under this login. However the connection went, the backend may
+    /// still be at work, and is ended before the login is used again.
+    backend: Option<i32>,
 }
 
 impl<W: Wire> Pool<W> {
@@ -124,7 +125,7 @@ impl<W: Wire> Pool<W> {
             Logins::PerTenant { .. } => 0,
         };
         let sessions = if slots > 0 { slots } else { parts.limits.sessions };
-        let free = (0..slots).rev().map(|index| Slot { index, leftover: None }).collect();
+        let free = (0..slots).rev().map(|index| Slot { index, backend: None }).collect();
         let state = State { idle: VecDeque::new(), free, open: 0, closed: false };
         let permits = Arc::new(Semaphore::new(sessions));
         Self(Arc::new(Shared {
@@ -206,9 +207,7 @@ impl<W: Wire> Shared<W> {
             if session.residue.is_foreign_to(tenant) {
                 let scrubbed = tokio::time::timeout(limit, session.scrub()).await;
                 if !matches!(scrubbed, Ok(Ok(()))) {
-                    if let Some(session) = lease.session.take() {
-                        session.abandon();
-                    }
+                    drop(lease.session.take());
                     continue;
                 }
             }
@@ -275,14 +274,15 @@ impl<W: Wire> Shared<W> {
                 }
                 opened => opened?,
             };
-            door.settle_in(opened, seat.slot.and_then(|slot| slot.leftover)).await
+            door.settle_in(opened, seat.slot.and_then(|slot| slot.backend)).await
         };
         let opened = tokio::time::timeout(limit, opening).await;
         let greeted = opened.unwrap_or(Err(DriverError::TimedOut { limit })).map_err(failed)?;
-        if let Some(slot) = &mut seat.slot {
-            slot.leftover = None;
-        }
         let Greeted { wire, pid, clock, straight, too_powerful } = greeted;
+        if let (Some(slot), Pins::Direct(_)) = (&mut seat.slot, &self.parts.settings) {
+            // A pooler's backends are its own to end, and serve others by then.
+            slot.backend = Some(pid);
+        }
         let target = || self.parts.target.clone();
         if !straight {
             return Err(PostgresError::PoolerInBetween { target: target() });
@@ -334,7 +334,7 @@ impl<W: Wire> Shared<W> {
             session.residue = Residue::None;
         }
         if !matches!(tidied, Ok(Ok(()))) {
-            session.abandon();
+            drop(session);
         } else if session.born.elapsed() >= limits.lifetime {
             session.close().await;
         } else if let Some(session) = self.put_idle(session) {
@@ -372,8 +372,6 @@ impl<W: Wire> Shared<W> {
         let scrubbed = tokio::time::timeout(self.parts.limits.cleanup, session.scrub()).await;
         if matches!(scrubbed, Ok(Ok(()))) {
             drop(self.put_idle(session));
-        } else {
-            session.abandon();
         }
     }
 
@@ -384,6 +382,9 @@ impl<W: Wire> Shared<W> {
 }
 
 /// One open connection and what is known about it.
+///
+/// Dropping it closes the connection without a goodbye, also when the runtime ends in the middle
+/// of tidying up; see [`Slot`] for what may go on at the server's side.
 pub(crate) struct Session<W: Wire> {
     pub(crate) wire: W,
     /// Behind the connection, so that it is given up after it.
@@ -460,14 +461,6 @@ impl<W: Wire> Session<W> {
         Ok(())
     }
 
-    /// Closes the connection without a goodbye; the backend is ended before its slot is used
-    /// again, lest two tenants share a role.
-    fn abandon(mut self) {
-        if let Some(slot) = &mut self.seat.slot {
-            slot.leftover = Some(self.pid);
-        }
-    }
-
     async fn close(self) {
         let Self { wire, seat, .. } = self;
         wire.close().await;
@@ -475,7 +468,7 @@ impl<W: Wire> Session<W> {
     }
 }
 
-/// A place among the sessions; given back when dropped.
+/// A place among the sessions; given back when dropped, to the end of the queue.
 struct Seat<W: Wire> {
     slot: Option<Slot>,
     pool: Weak<Shared<W>>,
@@ -486,7 +479,9 @@ impl<W: Wire> Drop for Seat<W> {
         if let Some(pool) = self.pool.upgrade() {
             let mut state = pool.state();
             state.open = state.open.saturating_sub(1);
-            state.free.extend(self.slot);
+            if let Some(slot) = self.slot {
+                state.free.insert(0, slot);
+            }
         }
     }
 }
@@ -544,9 +539,7 @@ impl<W: Wire> Lease<W> {
 
     /// Closes the session at once.
     pub(crate) fn discard(mut self) {
-        if let Some(session) = self.session.take() {
-            session.abandon();
-        }
+        drop(self.session.take());
     }
 }
 
@@ -560,7 +553,7 @@ impl<W: Wire> Drop for Lease<W> {
                 drop(runtime.spawn(self.pool.clone().take_back(session, permit, self.ended)));
             }
             // Nobody is left to clean up.
-            Err(_) => session.abandon(),
+            Err(_) => drop(session),
         }
     }
 }

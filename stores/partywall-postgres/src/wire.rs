@@ -145,6 +145,12 @@ pub enum DriverError {
     /// The answers did not match the questions; the connection was closed.
     #[error("the connection was out of step with the server and was closed: try again")]
     OutOfStep,
+    /// The login's backend before this one goes on, although it was told to end.
+    #[error("backend {pid} of this login does not end: nobody is served by the login until it has")]
+    StillAtWork {
+        /// The backend's process id.
+        pid: i32,
+    },
     /// No answer in time.
     #[error("no answer from the server in {limit:?}")]
     TimedOut {
@@ -159,7 +165,10 @@ impl DriverError {
         match self {
             Self::Sqlx(error) => Some(error.as_database_error()?.code()?.into_owned()),
             Self::Flight(error) => Some(error.code()?.code().to_owned()),
-            Self::FlightWithoutTls | Self::OutOfStep | Self::TimedOut { .. } => None,
+            Self::FlightWithoutTls
+            | Self::OutOfStep
+            | Self::StillAtWork { .. }
+            | Self::TimedOut { .. } => None,
         }
     }
 }

@@ -231,3 +231,35 @@ async fn one_turn(context: TenantContext, store: Postgres, round: u32) {
         }
     }
 }
+
+/// A runtime that ends takes the cleaner with it, in the middle of its work.
+#[test]
+fn t06_a_login_is_used_again_only_when_its_backend_before_has_ended() {
+    let Some(shared) = shared() else { return };
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (first, second) = (runtime(), runtime());
+    let (mut walled, store, [_, other]) = first.block_on(async {
+        let walled = Walled::new(shared).await;
+        let store = one_session(&walled).await;
+        let [acme, other] = contexts(["acme", "acme-2"], &pooled());
+        let mut db = acme.open(&store).await.unwrap();
+        let sleep = run(db.conn(), "SELECT pg_sleep(20)");
+        assert!(tokio::time::timeout(Duration::from_millis(200), sleep).await.is_err());
+        drop(db);
+        (walled, store, [acme, other])
+    });
+    drop(first);
+    second.block_on(async {
+        let superuser = walled.shared.cluster.superuser(&walled.database);
+        walled.superuser = sqlx::PgConnection::connect_with(&superuser).await.unwrap();
+        let role = walled.roles.slot(1);
+        let backends = format!("SELECT count(*) FROM pg_stat_activity WHERE usename = '{role}'");
+        assert_eq!(one::<i64>(&mut walled.superuser, &backends).await, 1, "acme's, still at work");
+        let mut db = other.open(&store).await.unwrap();
+        assert_eq!(one::<i64>(&mut walled.superuser, &backends).await, 1, "acme's is gone");
+        // What a tenant could read of the other's, were it still there.
+        let seen = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(20%' AND pid <> pg_backend_pid()";
+        assert_eq!(one::<i64>(db.conn(), seen).await, 0);
+        db.commit().await.unwrap();
+    });
+}
