@@ -104,6 +104,8 @@ pub enum Refusal {
     PinnedElsewhere {
         /// The tenant the credential names.
         tenant: TenantId,
+        /// Who acts for it.
+        principal: Principal,
     },
     /// The enforcement point has not heard from the control plane for too long.
     #[error("the bundle expired at {expired:?}: this enforcement point has lost its control plane")]
@@ -138,7 +140,7 @@ impl Refusal {
             | Self::TenantNotActive { tenant, .. }
             | Self::EpochPassed { tenant, .. }
             | Self::Revoked { tenant, .. }
-            | Self::PinnedElsewhere { tenant } => Some(tenant),
+            | Self::PinnedElsewhere { tenant, .. } => Some(tenant),
             Self::Token(_) | Self::BundleStale { .. } | Self::NoBundle => None,
         }
     }
@@ -149,11 +151,9 @@ impl Refusal {
             Self::TenantUnknown { principal, .. }
             | Self::TenantNotActive { principal, .. }
             | Self::EpochPassed { principal, .. }
-            | Self::Revoked { principal, .. } => Some(principal),
-            Self::PinnedElsewhere { .. }
-            | Self::Token(_)
-            | Self::BundleStale { .. }
-            | Self::NoBundle => None,
+            | Self::Revoked { principal, .. }
+            | Self::PinnedElsewhere { principal, .. } => Some(principal),
+            Self::Token(_) | Self::BundleStale { .. } | Self::NoBundle => None,
         }
     }
 

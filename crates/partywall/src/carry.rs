@@ -206,7 +206,7 @@ impl Partywall {
             actor: envelope.act,
             sealed_until: Some(envelope.exp),
         };
-        self.check_pin(&identity.tenant)?;
+        self.check_pin(&identity.tenant, &identity.principal)?;
         if !self.may_speak_for(&identity.issuer, &identity.tenant) {
             let issuer = identity.issuer.as_ref().to_owned();
             return Err(TokenError::IssuerUntrusted { issuer }.into());

@@ -14,7 +14,8 @@ use bytes::Bytes;
 use quick_cache::sync::Cache;
 
 use crate::{
-    Clock, Identity, Refusal, SystemClock, TenantContext, TenantId, Timestamp, admission,
+    Clock, Identity, Principal, Refusal, SystemClock, TenantContext, TenantId, Timestamp,
+    admission,
     bundle::{
         Bundle, BundleError, BundleFiles, BundleKey, BundleTrust, Generation, Keeper, KeeperError,
         Loaded, SignedBundle,
@@ -112,7 +113,7 @@ impl Partywall {
         now: Timestamp,
     ) -> Result<TenantContext, Refusal> {
         let claims = token.verify(&state.issuers, now)?;
-        self.check_pin(&claims.tenant)?;
+        self.check_pin(&claims.tenant, &claims.principal)?;
         let credential = Arc::new(Credential {
             dies: claims.expires_at + claims.leeway,
             rules: state.rules,
@@ -215,10 +216,15 @@ impl Partywall {
     }
 
     /// Refuses what a silo of another tenant must not serve.
-    pub(crate) fn check_pin(&self, tenant: &TenantId) -> Result<(), Refusal> {
+    pub(crate) fn check_pin(
+        &self,
+        tenant: &TenantId,
+        principal: &Principal,
+    ) -> Result<(), Refusal> {
         match &self.0.pinned_to {
             Some(only) if only != tenant => {
-                Err(Refusal::PinnedElsewhere { tenant: tenant.clone() })
+                let (tenant, principal) = (tenant.clone(), principal.clone());
+                Err(Refusal::PinnedElsewhere { tenant, principal })
             }
             _ => Ok(()),
         }
