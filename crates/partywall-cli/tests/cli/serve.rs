@@ -57,9 +57,9 @@ impl Serving {
         };
         let address = after("is served on http://");
         let mut bundle_key = after("bundle ");
-        let bundle_address = bundle_key.strip_prefix("is served on http://").map(|rest| {
-            rest.strip_suffix(" only").expect("it says that it is there only").to_owned()
-        });
+        let bundle_address = bundle_key
+            .strip_prefix("is served on http://")
+            .map(|rest| rest.trim_end_matches(" only").to_owned());
         if bundle_address.is_some() {
             bundle_key = after("bundle ");
         }
