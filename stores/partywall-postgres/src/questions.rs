@@ -40,12 +40,13 @@ pub(crate) const QUESTIONS: &[Question] = &[
         sql: "SELECT format('role %I is a member of %I, %s', r.rolname, g.rolname,
                        CASE WHEN g.rolsuper OR g.rolbypassrls THEN 'which row level security does not hold'
                             WHEN g.rolname LIKE 'pg\\_%' THEN 'which reaches beyond its tables'
+                            WHEN g.rolname = ANY ($1) THEN 'which another session logs in as: it can read and cancel what runs there'
                             ELSE 'which owns tables or the wall' END) AS what,
                      format('REVOKE %I FROM %I', g.rolname, r.rolname) AS fix
                 FROM pg_roles r JOIN pg_roles g
                   ON g.oid <> r.oid AND pg_has_role(r.oid, g.oid, 'MEMBER')
                WHERE r.rolname = ANY ($1) AND NOT r.rolsuper
-                 AND (g.rolsuper OR g.rolbypassrls OR g.rolcreaterole OR g.rolname LIKE 'pg\\_%'
+                 AND (g.rolsuper OR g.rolbypassrls OR g.rolcreaterole OR g.rolname LIKE 'pg\\_%' OR g.rolname = ANY ($1)
                    OR EXISTS (SELECT FROM pg_class c WHERE c.relowner = g.oid)
                    OR EXISTS (SELECT FROM pg_namespace n WHERE n.nspowner = g.oid AND n.nspname = 'partywall'))",
     },
@@ -60,18 +61,45 @@ pub(crate) const QUESTIONS: &[Question] = &[
     Question {
         severity: Severity::Refusal,
         sql: "SELECT format('role %I may %s', r.rolname, p.may) AS what,
-                     format('REVOKE %s ON DATABASE %I FROM PUBLIC, %I', p.privilege, current_database(), r.rolname) AS fix
+                     format('REVOKE %s ON DATABASE %I FROM PUBLIC, %s', p.privilege, current_database(), g.grantees) AS fix
                 FROM pg_roles r CROSS JOIN (VALUES
-                     ('TEMP', 'create temporary tables, which shadow the next tenant''s'),
-                     ('CREATE', 'create schemas')) AS p(privilege, may)
+                     ('TEMP', 'TEMPORARY', 'create temporary tables, which shadow the next tenant''s'),
+                     ('CREATE', 'CREATE', 'create schemas')) AS p(privilege, listed, may)
+               CROSS JOIN LATERAL (
+                     SELECT string_agg(DISTINCT quote_ident(m.rolname), ', ') AS grantees
+                       FROM pg_roles m
+                      WHERE m.oid = r.oid OR pg_has_role(r.oid, m.oid, 'MEMBER') AND EXISTS (
+                            SELECT FROM pg_database d, aclexplode(d.datacl) AS x
+                             WHERE d.datname = current_database() AND x.grantee = m.oid AND x.privilege_type = p.listed)) AS g
                WHERE r.rolname = ANY ($1) AND has_database_privilege(r.oid, current_database(), p.privilege)",
     },
     Question {
         severity: Severity::Refusal,
         sql: "SELECT format('role %I may create in schema %I', r.rolname, n.nspname) AS what,
-                     format('REVOKE CREATE ON SCHEMA %I FROM PUBLIC, %I', n.nspname, r.rolname) AS fix
+                     format('REVOKE CREATE ON SCHEMA %I FROM PUBLIC, %s', n.nspname, g.grantees) AS fix
                 FROM pg_roles r JOIN pg_namespace n ON has_schema_privilege(r.oid, n.oid, 'CREATE')
+               CROSS JOIN LATERAL (
+                     SELECT string_agg(DISTINCT quote_ident(m.rolname), ', ') AS grantees
+                       FROM pg_roles m
+                      WHERE m.oid = r.oid OR pg_has_role(r.oid, m.oid, 'MEMBER') AND EXISTS (
+                            SELECT FROM aclexplode(n.nspacl) AS x
+                             WHERE x.grantee = m.oid AND x.privilege_type = 'CREATE')) AS g
                WHERE r.rolname = ANY ($1) AND n.nspname !~ '^pg_'",
+    },
+    // Interpreters outlive a change of tenant: what one leaves in them runs in the next one's name.
+    Question {
+        severity: Severity::Refusal,
+        sql: "SELECT format('role %I may run code in language %I, whose state is the next tenant''s, too', r.rolname, l.lanname) AS what,
+                     format('REVOKE USAGE ON LANGUAGE %I FROM PUBLIC, %s', l.lanname, g.grantees) AS fix
+                FROM pg_roles r
+                JOIN pg_language l ON l.lanpltrusted AND l.lanname NOT IN ('sql', 'plpgsql')
+                 AND has_language_privilege(r.oid, l.oid, 'USAGE')
+               CROSS JOIN LATERAL (
+                     SELECT string_agg(DISTINCT quote_ident(m.rolname), ', ') AS grantees
+                       FROM pg_roles m
+                      WHERE m.oid = r.oid OR pg_has_role(r.oid, m.oid, 'MEMBER') AND EXISTS (
+                            SELECT FROM aclexplode(l.lanacl) AS x WHERE x.grantee = m.oid)) AS g
+               WHERE r.rolname = ANY ($1) AND NOT r.rolsuper",
     },
     // Tables with a tenant column.
     Question {

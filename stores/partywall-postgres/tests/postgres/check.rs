@@ -3,7 +3,14 @@
 use partywall_postgres::{ConnectError, Finding, Login, PoolTarget, Postgres, Severity, Unfit};
 use sqlx::PgConnection;
 
-use crate::support::{Walled, key, run, shared};
+use std::{fs, sync::Arc};
+
+use partywall::testing::contexts;
+
+use crate::{
+    store::pooled,
+    support::{Shared, Walled, key, run, shared},
+};
 
 async fn findings(walled: &Walled) -> Vec<Finding> {
     findings_of(walled.target(2)).await
@@ -34,8 +41,20 @@ const SPOILED: &[(&str, &str, &str)] = &[
     ("GRANT {data} TO {slot}", "which owns tables or the wall", ""),
     ("GRANT {owner} TO {slot}", "which owns tables or the wall", ""),
     ("GRANT TEMP ON DATABASE {db} TO PUBLIC", "create temporary tables", ""),
+    ("GRANT TEMP ON DATABASE {db} TO {app}", "create temporary tables", ""),
+    ("GRANT TEMP ON DATABASE {db} TO PUBLIC, {app}", "create temporary tables", ""),
     ("GRANT CREATE ON DATABASE {db} TO {slot}", "create schemas", ""),
+    ("GRANT CREATE ON DATABASE {db} TO {app}", "create schemas", ""),
     ("GRANT CREATE ON SCHEMA public TO PUBLIC", "may create in schema public", ""),
+    ("GRANT CREATE ON SCHEMA public TO {app}", "may create in schema public", ""),
+    // What a slot may do to its own role up to PostgreSQL 14.
+    ("GRANT {slot2} TO {slot}", "which another session logs in as", ""),
+    (
+        "CREATE TRUSTED LANGUAGE plother HANDLER plpgsql_call_handler INLINE plpgsql_inline_handler",
+        "may run code in language plother",
+        "",
+    ),
+    ("GRANT USAGE ON LANGUAGE plother TO {app}", "may run code in language plother", ""),
     ("ALTER TABLE notes NO FORCE ROW LEVEL SECURITY", "no FORCE", ""),
     ("ALTER TABLE notes DISABLE ROW LEVEL SECURITY", "no row level security", ""),
     ("DROP POLICY partywall ON notes", "no row policy of the wall", ""),
@@ -81,6 +100,7 @@ async fn t05_start_is_refused_with_a_fix_that_works() {
     let mut walled = Walled::new(shared).await;
     let names = [
         ("{slot}", walled.roles.slot(1)),
+        ("{slot2}", walled.roles.slot(2)),
         ("{app}", walled.roles.app()),
         ("{data}", walled.roles.data()),
         ("{owner}", walled.roles.owner()),
@@ -168,4 +188,26 @@ async fn t05_b20_tenant_columns_of_other_names_and_shared_tables_are_seen() {
 
 async fn spoil(conn: &mut PgConnection) {
     run(conn, "ALTER TABLE notes ADD UNIQUE (body)").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t05_starting_and_serving_raise_no_warning_at_the_server() {
+    if shared().is_none() {
+        return;
+    }
+    let cluster = Arc::new(Shared::start());
+    let mut walled = Walled::new(cluster).await;
+    let log = walled.shared.cluster.data_dir().with_file_name("server.log");
+    let warned = || fs::read_to_string(&log).unwrap().matches("no transaction in progress").count();
+    let store = walled.store(|target| target).await;
+    let strict = walled.store(|target| target.strict()).await;
+    let [acme] = contexts(["acme"], &pooled());
+    for store in [&store, &strict] {
+        acme.open(store).await.unwrap().commit().await.unwrap();
+        drop(acme.open(store).await.unwrap());
+        acme.open(store).await.unwrap().commit().await.unwrap();
+    }
+    assert_eq!(warned(), 0);
+    run(&mut walled.superuser, "ROLLBACK").await;
+    assert_eq!(warned(), 1, "the control: this is what the server says then");
 }

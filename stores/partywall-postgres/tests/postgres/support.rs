@@ -34,11 +34,18 @@ pub(crate) fn shared() -> Option<Arc<Shared>> {
     if let Some(shared) = running.upgrade() {
         return Some(shared);
     }
-    let dir = tempfile::tempdir().unwrap();
-    let options = ClusterOptions::new(dir.path().join("pg")).not_durable().tcp();
-    let shared = Arc::new(Shared { cluster: Cluster::start(&options).unwrap(), _dir: dir });
+    let shared = Arc::new(Shared::start());
     *running = Arc::downgrade(&shared);
     Some(shared)
+}
+
+impl Shared {
+    /// A cluster for one test only, whose log holds nothing of others.
+    pub(crate) fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let options = ClusterOptions::new(dir.path().join("pg")).not_durable().tcp();
+        Self { cluster: Cluster::start(&options).unwrap(), _dir: dir }
+    }
 }
 
 /// A database with the pack and one walled table, `public.notes`, installed by an owner who is
