@@ -4,7 +4,8 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    sync::Mutex,
+    process::Command,
+    sync::{Mutex, mpsc},
     time::Duration,
 };
 
@@ -13,7 +14,9 @@ use partywall::{
     AccessToken, DeploymentModel, Partywall, TenantStatus,
     bundle::{BundleSource, Generation, SourceError},
     testing::{ControlPlane, placed, tenant},
+    token::{Algorithm, KeySet, SigningKey},
 };
+use serde_json::json;
 
 fn control() -> ControlPlane {
     let pooled = placed("main", DeploymentModel::Pool, "eu-1");
@@ -219,6 +222,41 @@ async fn r19_a_damaged_full_bundle_starts_from_the_one_before() {
     assert!(serves(&nothing, &control, "globex"), "until it is told");
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&full), 0o600);
+}
+
+/// A disk that hangs holds up neither decisions nor the keys of issuers.
+#[test]
+fn r09_new_keys_do_not_wait_for_the_disk() {
+    let (control, dir) = (control(), tempfile::tempdir().unwrap());
+    let wall = start(&control, dir.path());
+    wall.accept(control.sign(1, None)).unwrap();
+    assert!(serves(&wall, &control, "acme"), "the control: the keys are good");
+    let other = SigningKey::generate(Algorithm::EdDsa).unwrap().public_jwk();
+    let other = KeySet::parse(json!({ "keys": [other] }).to_string().as_bytes()).unwrap();
+    // Writing into a pipe nobody reads from waits until somebody does.
+    let pipe = dir.path().join("bundle.new");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    std::thread::scope(|scope| {
+        let hanging = scope.spawn(|| wall.accept(control.sign(2, None)));
+        while generation(&wall) != Some(2) {
+            assert!(!hanging.is_finished(), "it was refused");
+            std::thread::yield_now();
+        }
+        let (done, replaced) = mpsc::channel();
+        let wall = &wall;
+        scope.spawn(move || {
+            wall.replace_keys(ControlPlane::ISSUER, other);
+            done.send(()).unwrap();
+        });
+        let in_time = replaced.recv_timeout(Duration::from_secs(5)).is_ok();
+        let still_hanging = !hanging.is_finished();
+        // Free everybody before complaining.
+        fs::read(&pipe).unwrap();
+        assert!(in_time, "new keys waited for the disk");
+        assert!(still_hanging, "the control: the disk did not hang");
+        assert_eq!(hanging.join().unwrap().unwrap(), Generation(2));
+    });
+    assert!(!serves(&wall, &control, "acme"), "the keys were replaced");
 }
 
 /// Taking a bundle is long work: readers and the runtime go on meanwhile.
