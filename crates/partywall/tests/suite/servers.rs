@@ -128,7 +128,7 @@ async fn r20_a_web_server_that_holds_nobody_is_asked_now_and_then() {
         source.next(None).await.unwrap();
     }
     assert_eq!(server.counts(), (20, 20), "the server holds nobody");
-    follow_for(&wall, &source, Duration::from_millis(1500)).await;
+    follow_for(&wall, &source, Duration::from_millis(2500)).await;
     let generation = wall.generation();
     assert!(generation.is_some(), "it was taken");
     assert_eq!(server.counts(), (22, 21), "once, and once again to hear that it is the same");
@@ -142,7 +142,8 @@ async fn r20_a_web_server_that_holds_nobody_is_asked_now_and_then() {
     assert!(wall.generation() > generation);
     let (requests, downloads) = renamed.counts();
     assert_eq!(downloads, 1);
-    assert!((3..=20).contains(&requests), "asked {requests} times");
+    // Between 50 and 100 ms apart, after the first two.
+    assert!((3..=31).contains(&requests), "asked {requests} times");
 }
 
 #[tokio::test]
@@ -171,9 +172,9 @@ async fn r20_a_refused_bundle_is_a_failure_to_back_off_from() {
         matches!(refused, Err(SourceError::Refused(BundleError::ForeignKey { .. }))),
         "{refused:?}"
     );
-    follow_for(&wall, &source, Duration::from_millis(1400)).await;
+    follow_for(&wall, &source, Duration::from_millis(2400)).await;
     let (requests, _) = server.counts();
-    // At once, after half a second to one, after one to two more.
+    // At once, after half a second to one, perhaps after one to two more.
     assert!((3..=4).contains(&requests), "asked {requests} times");
     assert_eq!(wall.generation().unwrap().0, 1);
 }
