@@ -3,14 +3,18 @@
 use std::time::Duration;
 
 /// Makes a session new for the next tenant, as one message outside a transaction: settings,
-/// cursors WITH HOLD, LISTEN, advisory locks, `lastval()`, prepared statements.
+/// cursors WITH HOLD, LISTEN, advisory locks, `lastval()`, prepared statements, and what
+/// `random()` will say, which `setseed()` decides and `DISCARD ALL` leaves decided.
 ///
 /// `SET SESSION AUTHORIZATION` and `SET ROLE` come first, because what follows runs as whoever the
 /// session is. Not `DISCARD ALL`, which does the same and may not share a message with others.
 ///
 /// Behind PgBouncer make it the `server_reset_query`, with `server_reset_query_always = 1`.
 pub const SCRUB: &str = "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL; CLOSE ALL; UNLISTEN *; \
-    SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD SEQUENCES; DISCARD TEMP; DEALLOCATE ALL";
+    SELECT pg_catalog.pg_advisory_unlock_all(), \
+    pg_catalog.setseed(pg_catalog.hashtextextended(pg_catalog.gen_random_uuid()::pg_catalog.text, 0)::pg_catalog.float8 \
+    OPERATOR(pg_catalog./) 9223372036854775808::pg_catalog.float8); \
+    DISCARD SEQUENCES; DISCARD TEMP; DEALLOCATE ALL";
 
 /// Settings every session starts with, from the start-up packet.
 ///

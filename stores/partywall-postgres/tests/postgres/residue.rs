@@ -263,3 +263,32 @@ fn t06_a_login_is_used_again_only_when_its_backend_before_has_ended() {
         db.commit().await.unwrap();
     });
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn m18_no_tenant_knows_what_random_will_say_to_the_next() {
+    let Some(shared) = shared() else { return };
+    let walled = Walled::new(shared).await;
+    let store = one_session(&walled).await;
+    let [acme, other] = contexts(["acme", "acme-2"], &pooled());
+    const SEED: &str = "SELECT setseed(0.25)";
+    const NEXT: &str = "SELECT random()";
+    let mut seen = Vec::new();
+    for next in [&acme, &other] {
+        let mut db = acme.open(&store).await.unwrap();
+        run(db.conn(), SEED).await;
+        let known: f64 = one(db.conn(), NEXT).await;
+        run(db.conn(), SEED).await;
+        db.commit().await.unwrap();
+        let mut db = next.open(&store).await.unwrap();
+        seen.push(one::<f64>(db.conn(), NEXT).await == known);
+        db.commit().await.unwrap();
+    }
+    assert_eq!(seen, [true, false], "the control: to the same tenant, on the same session");
+    // What PostgreSQL itself offers between two users of a session does not help.
+    let mut naive = sqlx::PgConnection::connect_with(&walled.slot_options(2)).await.unwrap();
+    run(&mut naive, SEED).await;
+    let known: f64 = one(&mut naive, NEXT).await;
+    run(&mut naive, SEED).await;
+    run(&mut naive, "DISCARD ALL").await;
+    assert_eq!(one::<f64>(&mut naive, NEXT).await, known);
+}
