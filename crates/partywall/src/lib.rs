@@ -24,6 +24,8 @@ pub mod bundle;
 pub mod carry;
 mod clock;
 mod context;
+#[cfg(feature = "tokio")]
+mod follow;
 pub mod manual;
 mod placement;
 mod principal;
