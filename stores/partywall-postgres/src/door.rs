@@ -136,6 +136,8 @@ pub(crate) struct Greeting {
 
 /// Runs `first`, then asks for pid, clock and our mark, with a number that must come back: the
 /// proof that this is the answer to this question.
+///
+/// Asked inside a transaction somebody left open, it fails: a scrub would be undone with that.
 pub(crate) async fn greet<W: Wire>(wire: &mut W, first: &str) -> Result<Greeting, DriverError> {
     let mut nonce = [0_u8; 8];
     aws_lc_rs::rand::fill(&mut nonce).map_err(|_| DriverError::OutOfStep)?;
@@ -145,16 +147,21 @@ pub(crate) async fn greet<W: Wire>(wire: &mut W, first: &str) -> Result<Greeting
     let asked = Instant::now();
     let answer = wire.ask(question).await?;
     let answered = Instant::now();
-    let [pid, clock, mark, echo] = answer.as_slice() else { return Err(DriverError::OutOfStep) };
-    let (Ok(pid), Ok(clock), true) = (pid.parse(), clock.parse(), *echo == nonce) else {
+    let [pid, clock, mark, alone, echo] = answer.as_slice() else {
+        return Err(DriverError::OutOfStep);
+    };
+    let ours = *echo == nonce && alone == "t";
+    let (Ok(pid), Ok(clock), true) = (pid.parse(), clock.parse(), ours) else {
         return Err(DriverError::OutOfStep);
     };
     Ok(Greeting { pid, clock: ServerClock::read(clock, asked, answered), mark: mark.clone() })
 }
 
+/// A message outside a transaction is one of its own, which began when the message came.
 const GREETING: &str = "SELECT pg_catalog.pg_backend_pid(), \
     (extract(epoch from pg_catalog.clock_timestamp()) * 1000000)::pg_catalog.int8 - 946684800000000, \
-    pg_catalog.current_setting('partywall.start', true)";
+    pg_catalog.current_setting('partywall.start', true), \
+    pg_catalog.transaction_timestamp() OPERATOR(pg_catalog.=) pg_catalog.statement_timestamp()";
 const START_MARK: &str = "straight";
 const END_LEFTOVER: &str = "SELECT pg_catalog.pg_terminate_backend(pid, 5000) FROM pg_catalog.pg_stat_activity \
     WHERE usename OPERATOR(pg_catalog.=) current_user AND pid OPERATOR(pg_catalog.<>) pg_catalog.pg_backend_pid() \

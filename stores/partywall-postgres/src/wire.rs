@@ -122,11 +122,17 @@ pub(crate) async fn begin(conn: &mut PgConnection, sql: String) -> Result<(), Dr
 }
 
 /// Releases savepoints the application left open, so that a commit is one.
+///
+/// A nested `begin()` that fails or is cancelled makes the driver roll the whole transaction back.
+/// Whatever is open then, if anything, is not what was begun here, and is not to be committed.
 pub(crate) async fn release_savepoints(conn: &mut PgConnection) -> Result<(), DriverError> {
     while Transactions::get_transaction_depth(conn) > 1 {
         Transactions::commit(conn).await?;
     }
-    Ok(())
+    match Transactions::get_transaction_depth(conn) {
+        1 => Ok(()),
+        _ => Err(DriverError::OutOfStep),
+    }
 }
 
 /// What one of the drivers said.

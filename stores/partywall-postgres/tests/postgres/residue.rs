@@ -292,3 +292,38 @@ async fn m18_no_tenant_knows_what_random_will_say_to_the_next() {
     run(&mut naive, "DISCARD ALL").await;
     assert_eq!(one::<f64>(&mut naive, NEXT).await, known);
 }
+
+/// A nested `begin()` that fails makes the driver forget the transaction; the tenant's SQL begins
+/// another, of which nobody knows.
+#[tokio::test(flavor = "multi_thread")]
+async fn t06_no_session_is_lent_inside_a_transaction_somebody_left_open() {
+    let Some(shared) = shared() else { return };
+    let mut walled = Walled::new(shared).await;
+    let store = one_session(&walled).await;
+    let [acme, other] = contexts(["acme", "acme-2"], &pooled());
+    let role = walled.roles.slot(1);
+    let open = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE usename = '{role}' AND state LIKE 'idle in%'"
+    );
+    for commits in [false, true] {
+        let mut db = acme.open(&store).await.unwrap();
+        let session = pid(&mut db).await;
+        run(db.conn(), "SET search_path = pg_catalog").await;
+        assert!(try_one::<i32>(db.conn(), "SELECT 1 / 0").await.is_err());
+        assert!(db.conn().begin().await.is_err(), "refused in a failed transaction");
+        run(db.conn(), "SET search_path = pg_catalog; BEGIN").await;
+        assert_eq!(one::<i64>(&mut walled.superuser, &open).await, 1, "the control: it is open");
+        match commits {
+            true => assert!(db.commit().await.is_err(), "what was begun was rolled back"),
+            false => drop(db),
+        }
+        let mut db = other.open(&store).await.unwrap();
+        assert_eq!(one::<String>(db.conn(), "SHOW search_path").await, "public");
+        assert_ne!(pid(&mut db).await, session, "the session was not to be trusted");
+        drop(db);
+        let mut db = other.open(&store).await.unwrap();
+        let path: String = one(db.conn(), "SHOW search_path").await;
+        assert_eq!(path, "public", "nothing comes back when the scrub's transaction is undone");
+        db.commit().await.unwrap();
+    }
+}
