@@ -1,10 +1,14 @@
 //! Where the tenants' data lives, and how to ask it directly.
 
-use std::future::Future;
+use std::{fmt::Debug, future::Future};
 
-use partywall::{Store, TenantContext};
+use partywall::{Scoped, Store, TenantContext};
 
-use super::{UpError, account::Account, tenants::Served};
+use super::{
+    UpError,
+    account::{Account, rows},
+    tenants::Served,
+};
 
 pub(super) mod postgres;
 pub(super) mod sqlite;
@@ -42,4 +46,35 @@ pub(super) struct Attacker<'a> {
     pub(super) victim: &'a Served,
     /// The victim's invoice, by its id.
     pub(super) invoice: &'a str,
+}
+
+impl Attacker<'_> {
+    /// Opens the store as the attacker, who must be able to; a failure is noted as one.
+    async fn open<S: Store>(&self, store: &S, account: &mut Account) -> Option<Scoped<S>> {
+        match self.context.open(store).await {
+            Ok(handle) => Some(handle),
+            Err(error) => {
+                let what = format!("{} opens its store", self.tenant.slug);
+                account.note(what, error.to_string(), false);
+                None
+            }
+        }
+    }
+
+    /// How many rows the store gave: the attacker's own, which must be there, and the victim's.
+    fn note_rows<E: Debug>(
+        &self,
+        own: Result<i64, E>,
+        foreign: Result<i64, E>,
+        account: &mut Account,
+    ) {
+        account.note(
+            format!("{} asks the store for {}'s", self.tenant.slug, self.victim.slug),
+            match (&own, &foreign) {
+                (Ok(own), Ok(foreign)) => format!("{}, and {own} of its own", rows(*foreign)),
+                _ => format!("{own:?}, {foreign:?}"),
+            },
+            matches!((own, foreign), (Ok(1..), Ok(0))),
+        );
+    }
 }

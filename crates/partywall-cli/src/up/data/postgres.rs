@@ -13,7 +13,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use super::{super::state::StateDir, Attacker, Data};
 use crate::up::{
     UpError,
-    account::{Account, rows},
+    account::Account,
     tenants::{STORE, Served, Targets},
 };
 
@@ -104,7 +104,7 @@ impl Servers {
         attacker: &Attacker<'_>,
         account: &mut Account,
     ) -> Result<(), UpError> {
-        let Some(mut db) = open(store, attacker, account).await else { return Ok(()) };
+        let Some(mut db) = attacker.open(store, account).await else { return Ok(()) };
         let id = attacker.victim.id.as_str();
         let hex: String = id.bytes().map(|byte| format!("{byte:02x}")).collect();
         let forged = format!("{}{:02x}{hex}", "00".repeat(48), id.len());
@@ -198,22 +198,14 @@ impl Data for Servers {
         attacker: &Attacker<'_>,
         account: &mut Account,
     ) -> Result<(), UpError> {
-        let (name, other) = (&attacker.tenant.slug, &attacker.victim.slug);
-        let Some(mut db) = open(store, attacker, account).await else { return Ok(()) };
+        let Some(mut db) = attacker.open(store, account).await else { return Ok(()) };
         let count = "SELECT count(*) FROM invoice WHERE id::text = $1 OR $1 = ''";
         let counted = async |db: &mut PgConnection, id: &str| {
             sqlx::query_scalar::<_, i64>(count).bind(id).fetch_one(db).await
         };
         let own = counted(db.conn(), "").await;
         let foreign = counted(db.conn(), attacker.invoice).await;
-        account.note(
-            format!("{name} asks the store for {other}'s"),
-            match (&own, &foreign) {
-                (Ok(own), Ok(foreign)) => format!("{}, and {own} of its own", rows(*foreign)),
-                _ => format!("{own:?}, {foreign:?}"),
-            },
-            matches!((own, foreign), (Ok(1..), Ok(0))),
-        );
+        attacker.note_rows(own, foreign, account);
         drop(db);
         match attacker.tenant.placement.model {
             DeploymentModel::Pool => self.forge_ticket(store, attacker, account).await?,
@@ -237,24 +229,6 @@ impl Data for Servers {
             if let Err(error) = stopping.await {
                 tracing::error!(%error, "a PostgreSQL cluster did not stop cleanly");
             }
-        }
-    }
-}
-
-async fn open(
-    store: &Postgres,
-    attacker: &Attacker<'_>,
-    account: &mut Account,
-) -> Option<partywall::Scoped<Postgres>> {
-    match attacker.context.open(store).await {
-        Ok(db) => Some(db),
-        Err(error) => {
-            account.note(
-                format!("{} opens its store", attacker.tenant.slug),
-                format!("{error}"),
-                false,
-            );
-            None
         }
     }
 }

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OpenFlags};
 use super::{super::state::StateDir, Attacker, Data};
 use crate::up::{
     UpError,
-    account::{Account, rows},
+    account::Account,
     tenants::{STORE, Served, Targets},
 };
 
@@ -64,24 +64,11 @@ impl Data for Files {
         account: &mut Account,
     ) -> Result<(), UpError> {
         let (name, other) = (&attacker.tenant.slug, &attacker.victim.slug);
-        let mut db = match attacker.context.open(store).await {
-            Ok(db) => db,
-            Err(error) => {
-                account.note(format!("{name} opens its store"), format!("{error}"), false);
-                return Ok(());
-            }
-        };
+        let Some(mut db) = attacker.open(store, account).await else { return Ok(()) };
         let count = "SELECT count(*) FROM invoice WHERE id = ?1 OR ?1 = ''";
         let own = db.query_one(count, ("",), |row| row.get::<_, i64>(0)).await;
         let foreign = db.query_one(count, (attacker.invoice,), |row| row.get::<_, i64>(0)).await;
-        account.note(
-            format!("{name} asks the store for {other}'s"),
-            match (&own, &foreign) {
-                (Ok(own), Ok(foreign)) => format!("{}, and {own} of its own", rows(*foreign)),
-                _ => format!("{own:?}, {foreign:?}"),
-            },
-            matches!((own, foreign), (Ok(1..), Ok(0))),
-        );
+        attacker.note_rows(own, foreign, account);
         let file = self.file_of(attacker.victim);
         let attach = format!("ATTACH DATABASE '{}' AS stolen", file.display());
         let seen = db.execute(&attach, ()).await;
