@@ -203,3 +203,23 @@ async fn t07_bulk_insert_goes_where_copy_is_refused() {
     let mut db = other.open(&store).await.unwrap();
     assert_eq!(bodies(&mut db).await, ["of acme-2"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn t06_a_statement_that_waits_for_the_client_does_not_keep_the_flight() {
+    let Some(shared) = shared() else { return };
+    let mut walled = Walled::new(shared).await;
+    run(&mut walled.superuser, "CREATE TABLE open_to_all (n int)").await;
+    let app = walled.roles.app();
+    run(&mut walled.superuser, &format!("GRANT SELECT, INSERT ON open_to_all TO {app}")).await;
+    let slots = [slot_login(&walled.roles, 8)];
+    let store = walled.store(|target| target.flight_slots(slots)).await;
+    let [acme] = contexts(["acme"], &pooled());
+    let flights = store.single_flight();
+    let mut flight = acme.open(&flights).await.unwrap();
+    let copied = flight.query("COPY open_to_all FROM STDIN", &[]);
+    let copied = tokio::time::timeout(Duration::from_secs(8), copied).await;
+    assert!(copied.expect("it came down").is_err());
+    drop(flight);
+    let mut flight = acme.open(&flights).await.unwrap();
+    assert!(flight.query("SELECT n FROM open_to_all", &[]).await.unwrap().is_empty());
+}
