@@ -106,11 +106,13 @@ pub async fn own_database(
             .fetch_one(&mut conn)
             .await?;
     if !there {
-        run(&mut conn, format!("CREATE DATABASE {name}")).await?;
+        // A new database is open to every login of the server, and who is in it stays.
+        run(&mut conn, format!("CREATE DATABASE {name} ALLOW_CONNECTIONS false")).await?;
     }
     create_login(&mut conn, login).await?;
     run(&mut conn, format!("REVOKE ALL ON DATABASE {name} FROM PUBLIC")).await?;
     run(&mut conn, format!("GRANT CONNECT ON DATABASE {name} TO {role}")).await?;
+    run(&mut conn, format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true")).await?;
     conn.close().await?;
 
     let mut conn = PgConnection::connect_with(&admin.clone().database(database)).await?;

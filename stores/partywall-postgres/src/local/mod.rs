@@ -125,7 +125,10 @@ impl Cluster {
         let socket = Socket::choose(&dir, user)?;
         let tcp_port = options.tcp.then(free_port).transpose()?;
         let log = dir.join("server.log");
-        let log_file = fs::File::create(&log).map_err(|e| LocalError::io(&log, e))?;
+        // It quotes statements, and whoever may pass through the directory knows its name.
+        write_private(&log, "")?;
+        let log_file = fs::File::options().append(true).open(&log);
+        let log_file = log_file.map_err(|e| LocalError::io(&log, e))?;
         let errors = log_file.try_clone().map_err(|e| LocalError::io(&log, e))?;
 
         let mut server = Command::new(binaries.program("postgres"));

@@ -64,10 +64,14 @@ async fn local_cluster_lets_nobody_in_without_a_password() {
     PgConnection::connect_with(&nobody).await.unwrap_err();
     let tcp = shared.cluster.superuser("postgres").host("127.0.0.1");
     PgConnection::connect_with(&tcp).await.unwrap();
-    // The password file is ours alone.
+    // The password file is ours alone, and so is the log, which quotes statements that failed.
     use std::os::unix::fs::PermissionsExt as _;
-    let file = shared.cluster.data_dir().with_file_name("superuser-password");
-    assert_eq!(std::fs::metadata(file).unwrap().permissions().mode() & 0o777, 0o600);
+    for file in ["superuser-password", "server.log"] {
+        let path = shared.cluster.data_dir().with_file_name(file);
+        assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600, "{file}");
+    }
+    let log = std::fs::read_to_string(shared.cluster.data_dir().with_file_name("server.log"));
+    assert!(log.unwrap().contains("password authentication failed"), "the server writes to it");
 }
 
 fn alive(pid: u32) -> bool {

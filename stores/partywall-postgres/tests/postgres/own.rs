@@ -65,6 +65,30 @@ async fn m14_bridge_passes_the_isolation_suite() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn m14_a_database_half_made_is_closed_to_everybody_until_it_is_finished() {
+    let Some(shared) = shared() else { return };
+    let mut root = PgConnection::connect_with(&shared.cluster.superuser("postgres")).await.unwrap();
+    let (prefix, acme) = ("half", "acme".parse().unwrap());
+    let (database, login) = (tenant_name(prefix, &acme), logins(prefix).for_tenant(&acme));
+    run(&mut root, "CREATE ROLE half_neighbour LOGIN PASSWORD 'n'").await;
+    run(&mut root, "CREATE DATABASE half_usual").await;
+    // As far as a provisioning that was killed at once gets, beside the usual way.
+    run(&mut root, &format!("CREATE DATABASE {database} ALLOW_CONNECTIONS false")).await;
+    let neighbour = shared.cluster.address().username("half_neighbour").password("n");
+    assert!(PgConnection::connect_with(&neighbour.clone().database(&database)).await.is_err());
+    PgConnection::connect_with(&neighbour.clone().database("half_usual")).await.unwrap();
+
+    let admin = shared.cluster.superuser("postgres");
+    provision::own_database(&admin, &database, &acme, &login).await.unwrap();
+    assert!(PgConnection::connect_with(&neighbour.database(&database)).await.is_err());
+    let password = logins(prefix);
+    let store =
+        bridge(BridgeTarget::database_per_tenant(shared.cluster.address(), prefix, password));
+    let [acme] = contexts(["acme"], &bridged());
+    assert!(acme.open(&store).await.is_ok(), "the control: its tenant is let in");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn m14_login_of_one_tenant_opens_no_other_database() {
     let Some(shared) = shared() else { return };
     let prefix = "br2";
