@@ -197,6 +197,14 @@ pub(crate) const QUESTIONS: &[Question] = &[
                 JOIN pg_roles o ON o.oid = k.owner AND (o.rolsuper OR o.rolbypassrls)
                WHERE r.rolname = ANY ($1) AND NOT r.rolsuper",
     },
+    Question {
+        severity: Severity::Refusal,
+        sql: "SELECT format('role %I may reach foreign table %s, which has a tenant column and no row level security can hold', r.rolname, c.oid::regclass) AS what,
+                     format('REVOKE ALL ON %s FROM PUBLIC, %I, and from the group it is in', c.oid::regclass, r.rolname) AS fix
+                FROM pg_roles r JOIN pg_class c ON c.relkind = 'f' AND has_any_column_privilege(r.oid, c.oid, 'SELECT, INSERT, UPDATE')
+               WHERE r.rolname = ANY ($1) AND NOT r.rolsuper
+                 AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = ANY ($2) AND NOT a.attisdropped)",
+    },
     // Keys that cross tenants (O5, O6, O6b).
     Question {
         severity: Severity::Refusal,

@@ -74,6 +74,12 @@ const SPOILED: &[(&str, &str, &str)] = &[
         "REVOKE ALL ON totals FROM {app}",
     ),
     (
+        "CREATE FOREIGN DATA WRAPPER far; CREATE SERVER away FOREIGN DATA WRAPPER far;
+         CREATE FOREIGN TABLE elsewhere (tenant_id text, n int) SERVER away; GRANT SELECT ON elsewhere TO {app}",
+        "foreign table elsewhere",
+        "REVOKE ALL ON elsewhere FROM {app}",
+    ),
+    (
         "CREATE VIEW everything AS SELECT * FROM notes; GRANT SELECT ON everything TO {app}",
         "view everything is owned by postgres",
         "ALTER VIEW everything OWNER TO {data}",
