@@ -171,11 +171,14 @@ pub(crate) const QUESTIONS: &[Question] = &[
         severity: Severity::Refusal,
         sql: "SELECT format('role %I may read materialized view %s, which holds every tenant''s rows', r.rolname, c.oid::regclass) AS what,
                      format('REVOKE ALL ON %s FROM PUBLIC, %I, and from the group it is in', c.oid::regclass, r.rolname) AS fix
-                FROM pg_roles r JOIN pg_class c ON c.relkind = 'm' AND has_table_privilege(r.oid, c.oid, 'SELECT')
+                FROM pg_roles r JOIN pg_class c ON c.relkind = 'm' AND has_any_column_privilege(r.oid, c.oid, 'SELECT')
                WHERE r.rolname = ANY ($1) AND NOT r.rolsuper
-                 AND EXISTS (SELECT FROM pg_rewrite w JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid
-                               JOIN pg_class t ON d.refclassid = 'pg_class'::regclass AND d.refobjid = t.oid AND t.relrowsecurity
-                              WHERE w.ev_class = c.oid)",
+                 AND EXISTS (WITH RECURSIVE used(rel) AS (
+                               SELECT c.oid
+                               UNION SELECT d.refobjid FROM used u JOIN pg_rewrite w ON w.ev_class = u.rel
+                                 JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid
+                                  AND d.refclassid = 'pg_class'::regclass)
+                             SELECT FROM used u JOIN pg_class t ON t.oid = u.rel AND t.relrowsecurity)",
     },
     Question {
         severity: Severity::Refusal,
@@ -187,7 +190,7 @@ pub(crate) const QUESTIONS: &[Question] = &[
                        FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                       WHERE c.relkind = 'v' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
                         AND NOT 'security_invoker=true' = ANY (COALESCE(c.reloptions, '{}'))
-                        AND has_table_privilege(r.oid, c.oid, 'SELECT')
+                        AND (has_any_column_privilege(r.oid, c.oid, 'SELECT, INSERT, UPDATE') OR has_table_privilege(r.oid, c.oid, 'DELETE'))
                      UNION ALL
                      SELECT 'function', p.oid::regprocedure::text, p.proowner
                        FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace

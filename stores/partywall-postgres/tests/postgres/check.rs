@@ -85,6 +85,17 @@ const SPOILED: &[(&str, &str, &str)] = &[
         "ALTER VIEW everything OWNER TO {data}",
     ),
     (
+        "CREATE VIEW own AS SELECT * FROM notes; ALTER VIEW own OWNER TO {data};
+         CREATE MATERIALIZED VIEW deep AS SELECT count(*) FROM own WITH NO DATA; GRANT SELECT (count) ON deep TO {app}",
+        "materialized view deep",
+        "REVOKE ALL ON deep FROM {app}",
+    ),
+    (
+        "CREATE VIEW erasable AS SELECT * FROM notes; GRANT DELETE ON erasable TO {app}",
+        "view erasable is owned by postgres",
+        "ALTER VIEW erasable OWNER TO {data}",
+    ),
+    (
         "CREATE FUNCTION count_all() RETURNS bigint LANGUAGE sql SECURITY DEFINER AS 'SELECT count(*) FROM notes'",
         "function count_all() is owned by postgres",
         "ALTER FUNCTION count_all() OWNER TO {data}",
