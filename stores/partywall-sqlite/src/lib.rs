@@ -71,6 +71,8 @@
 //! * There is one writer per file at a time, whatever the tenant: in a pool, one tenant's long
 //!   transaction makes the others wait ([`Locking`]), and the size of the file, its free space and
 //!   the time things take are everybody's.
+//! * Files are made readable by the process's own user only (0600, directories 0700); who else runs
+//!   under that user, or made them readable, reads them all.
 //! * Nothing is encrypted; erasing a tenant from a pool leaves bytes in free pages until `VACUUM`.
 //!
 //! # What SQL through a view cannot do
