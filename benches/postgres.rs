@@ -8,6 +8,7 @@ use std::{
     fs,
     io::{Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
+    sync::mpsc::{self, Receiver},
     thread,
     time::{Duration, Instant},
 };
@@ -122,9 +123,27 @@ struct Variants {
     sequential_pid: i32,
     store: Postgres,
     store_pid: i32,
-    flights: SingleFlight,
-    flights_pid: i32,
+    flights: Flights,
+    /// For tenants in turn: its session is another tenant's each time.
+    shared: Flights,
     contexts: [TenantContext; TENANTS.len()],
+}
+
+/// Single flights over one session.
+struct Flights {
+    store: SingleFlight,
+    pid: i32,
+}
+
+impl Flights {
+    async fn over(store: &Postgres, context: &TenantContext) -> Self {
+        let store = store.single_flight();
+        let mut flight = context.open(&store).await.unwrap();
+        let rows = flight.query("SELECT pg_backend_pid()", &[]).await.unwrap();
+        let pid = rows.first().unwrap().get(0);
+        drop(flight);
+        Self { store, pid }
+    }
 }
 
 /// A bare connection with everything prepared.
@@ -159,22 +178,25 @@ impl Variants {
         let pid = "SELECT pg_backend_pid()";
         let sequential_pid = sqlx::query_scalar(pid).fetch_one(&mut sequential).await.unwrap();
         // One session each: every statement meets what the one before left to be done.
-        let (slot, flight) = if port.is_some() { (1, 2) } else { (3, 4) };
-        let pool = PoolTarget::new(server.clone(), "postgres", bed.key.clone());
-        let pool = pool.slots([bed.slot(slot)]).flight_slots([bed.slot(flight)]);
-        let store = Postgres::builder("main".parse().unwrap());
-        let store = store.pool("here".parse().unwrap(), pool).build().unwrap();
-        let flights = store.single_flight();
+        let slots = if port.is_some() { [1, 2, 3] } else { [4, 5, 6] };
+        let [slot, flight, shared] = slots.map(|n| bed.slot(n));
+        let store = |flight: Login, slot: Login| {
+            let pool = PoolTarget::new(server.clone(), "postgres", bed.key.clone());
+            let pool = pool.slots([slot]).flight_slots([flight]);
+            let store = Postgres::builder("main".parse().unwrap());
+            store.pool("here".parse().unwrap(), pool).build().unwrap()
+        };
         let [context, ..] = &contexts;
-        let mut flight = context.open(&flights).await.unwrap();
-        let flights_pid = flight.query(pid, &[]).await.unwrap().first().unwrap().get(0);
-        drop(flight);
+        // The second store opens flights only; its ordinary slot is never logged in to.
+        let shared = Flights::over(&store(shared, slot.clone()), context).await;
+        let store = store(flight, slot);
+        let flights = Flights::over(&store, context).await;
         let mut db = context.open(&store).await.unwrap();
         let store_pid = sqlx::query_scalar(pid).fetch_one(db.conn()).await.unwrap();
         drop(db);
         let raw = Raw::connect(&server, port).await;
         let sequential = sequential.into();
-        Self { raw, sequential, sequential_pid, store, store_pid, flights, flights_pid, contexts }
+        Self { raw, sequential, sequential_pid, store, store_pid, flights, shared, contexts }
     }
 
     /// Turn by turn until the time is over.
@@ -208,8 +230,9 @@ impl Variants {
             2 => four_trips(&mut *self.sequential.lock().await, id).await,
             3 | 4 => {
                 let in_turn = self.contexts.get(turn % TENANTS.len()).unwrap();
-                let context = if variant == 3 { acme } else { in_turn };
-                let mut flight = context.open(&self.flights).await.unwrap();
+                let (context, flights) =
+                    if variant == 3 { (acme, &self.flights) } else { (in_turn, &self.shared) };
+                let mut flight = context.open(&flights.store).await.unwrap();
                 flight.query(sql, &[&id]).await.unwrap().len()
             }
             _ => {
@@ -227,7 +250,8 @@ impl Variants {
         let pid = match variant {
             0 | 1 => self.raw.pid,
             2 => self.sequential_pid,
-            3 | 4 => self.flights_pid,
+            3 => self.flights.pid,
+            4 => self.shared.pid,
             _ => self.store_pid,
         };
         match reading {
@@ -345,17 +369,27 @@ fn delaying_proxy(server: u16) -> u16 {
     port
 }
 
-/// Waits by spinning: no timer of the system's is fine enough, and nobody else wants the processor
-/// while a message is under way.
-fn carry(mut from: TcpStream, mut to: TcpStream) {
+/// Takes what is sent when it is sent, so that messages one behind the other travel together.
+fn carry(mut from: TcpStream, to: TcpStream) {
+    let (sender, road) = mpsc::channel();
+    thread::spawn(move || deliver(road, to));
     let mut buffer = [0; 64 * 1024];
     while let Ok(len @ 1..) = from.read(&mut buffer) {
-        let arrives = Instant::now() + DELAY;
+        let bytes = buffer.get(..len).unwrap_or_default().to_vec();
+        if sender.send((Instant::now() + DELAY, bytes)).is_err() {
+            break;
+        }
+    }
+}
+
+/// Waits by spinning: no timer of the system's is fine enough, and nobody else wants the processor
+/// while a message is under way.
+fn deliver(road: Receiver<(Instant, Vec<u8>)>, mut to: TcpStream) {
+    for (arrives, bytes) in road {
         while Instant::now() < arrives {
             std::hint::spin_loop();
         }
-        let Some(bytes) = buffer.get(..len) else { break };
-        if to.write_all(bytes).is_err() {
+        if to.write_all(&bytes).is_err() {
             break;
         }
     }
