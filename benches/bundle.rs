@@ -14,6 +14,7 @@ use partywall::{
     bundle::{Bundle, BundleKey, BundleTrust, SignedBundle},
     testing::{ControlPlane, placed, tenant},
 };
+use partywall_benches::wanted;
 
 const TENANTS: usize = 1_000_000;
 
@@ -125,6 +126,7 @@ criterion_group!(benches, million);
 fn main() {
     match std::env::var_os(ALONE) {
         Some(file) => measure_alone(Path::new(&file)),
+        None if !wanted("bundle") => {}
         None => {
             benches();
             Criterion::default().configure_from_args().final_summary();

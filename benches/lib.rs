@@ -8,3 +8,14 @@
 //! | `postgres` | one bound statement beside plain SQL and the usual row level security, over half a millisecond of network and in server CPU | ≤ 1.10 of plain, ≥ 3 times faster than four trips, ≤ +46 µs |
 //!
 //! Ratios of one run mean something; absolute times belong to the machine.
+
+/// Whether the command line asks for the bench of this name: by a part of it, or by no name at all.
+pub fn wanted(name: &str) -> bool {
+    let mut asked = std::env::args().skip(1).filter(|argument| !argument.starts_with('-'));
+    asked.next().is_none_or(|part| name.contains(&part))
+}
+
+/// Whether the command line asks only to see that it runs (`--test`).
+pub fn only_a_test() -> bool {
+    std::env::args().any(|argument| argument == "--test")
+}

@@ -17,6 +17,7 @@ use partywall::{
     DeploymentModel, TenantContext,
     testing::{contexts, placed},
 };
+use partywall_benches::{only_a_test, wanted};
 use partywall_postgres::{
     DerivedLogins, InitOptions, Login, PoolTarget, Postgres, Roles, SingleFlight, TicketKey,
     local::{Cluster, ClusterOptions, find_binaries},
@@ -32,6 +33,9 @@ const DELAY: Duration = Duration::from_micros(250);
 const BATCH: u32 = 40;
 
 fn main() {
+    if !wanted("postgres") {
+        return;
+    }
     if find_binaries().is_none() {
         println!("skipped: no PostgreSQL server programs on this machine");
         return;
@@ -41,6 +45,7 @@ fn main() {
 }
 
 async fn run() {
+    let how_long = Duration::from_secs(if only_a_test() { 1 } else { 20 });
     let dir = std::env::temp_dir().join(format!("partywall-bench-{}", std::process::id()));
     let cluster = Cluster::start(&ClusterOptions::new(&dir).tcp().not_durable()).unwrap();
     let bed = Bed::prepare(&cluster).await;
@@ -49,14 +54,14 @@ async fn run() {
         "server CPU of one statement, over a Unix socket (µs; least and median of batches of {BATCH})\n"
     );
     let direct = Variants::connect(&bed, cluster.address(), None).await;
-    let mut cpu = direct.measure(Duration::from_secs(20), Reading::Cpu).await;
+    let mut cpu = direct.measure(how_long, Reading::Cpu).await;
     table(&mut cpu, "plain");
 
     let proxy = delaying_proxy(cluster.port());
     let through = PgConnectOptions::new_without_pgpass().host("127.0.0.1").port(proxy);
     println!("\nwall time of one statement, with {:?} of network round trip (µs)\n", DELAY * 2);
     let far = Variants::connect(&bed, through, Some(proxy)).await;
-    let mut wall = far.measure(Duration::from_secs(20), Reading::Wall).await;
+    let mut wall = far.measure(how_long, Reading::Wall).await;
     table(&mut wall, "plain");
     let median = |name: &str| wall.iter().find(|row| row.name == name).unwrap().at(0.5);
     println!(
