@@ -4,7 +4,9 @@
 #![cfg(target_os = "linux")]
 
 use std::{
+    fs,
     net::TcpListener,
+    os::unix::fs::PermissionsExt,
     process::{Command, Output, Stdio},
 };
 
@@ -186,6 +188,26 @@ fn a_state_directory_in_use_is_refused_and_its_user_not_disturbed() {
     let [list, _] = pasted(first.account());
     assert!(list.is_array(), "{list}");
     first.interrupt_and_wait();
+}
+
+/// Root's home lets nobody in, and PostgreSQL does not run as root: the clusters go elsewhere.
+#[test]
+fn a_home_that_nobody_may_enter_is_no_obstacle() {
+    let dir = state_dir();
+    let home = dir.path().join("home");
+    fs::create_dir(&home).unwrap();
+    fs::set_permissions(&home, fs::Permissions::from_mode(0o700)).unwrap();
+    let once = || run(&["up", "--once", "--data", "postgres", "--listen", "127.0.0.1:0"], &home);
+    let (first, second) = (once(), once());
+    for name in ["postgres", "postgres-hooli"] {
+        // What was made outside the temporary directory goes with the test.
+        if let Ok(elsewhere) = fs::read_link(home.join(".partywall").join(name)) {
+            fs::remove_dir_all(elsewhere).unwrap();
+        }
+    }
+    assert!(first.status.success(), "{}", String::from_utf8_lossy(&first.stderr));
+    let account = String::from_utf8(second.stdout).unwrap();
+    assert!(account.contains("2 rows, 0 foreign"), "the second start kept the data: {account}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File, TryLockError},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -45,6 +45,31 @@ impl StateDir {
         Ok(path)
     }
 
+    /// A directory for a server that runs as a user of its own when we are root.
+    ///
+    /// Such a user must pass through every directory above it, and root's home lets nobody in. Where
+    /// that is in the way, the directory is made below [`ELSEWHERE`], and a link to it left here.
+    pub(super) fn for_server(&self, name: &str) -> Result<PathBuf, StateError> {
+        let here = self.join(name);
+        let failed = |source| StateError::Io { path: here.clone(), source };
+        if here.symlink_metadata().is_ok() || !is_root() || self.lets_everybody_pass() {
+            return Ok(here);
+        }
+        let mut random = [0; 8];
+        rand::fill(&mut random).map_err(|_| failed(io::Error::other("no randomness")))?;
+        let id: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let there = Path::new(ELSEWHERE).join(id);
+        fs::DirBuilder::new().recursive(true).mode(0o711).create(&there).map_err(failed)?;
+        std::os::unix::fs::symlink(&there, &here).map_err(failed)?;
+        Ok(here)
+    }
+
+    fn lets_everybody_pass(&self) -> bool {
+        let passable =
+            |dir: &Path| fs::metadata(dir).is_ok_and(|dir| dir.permissions().mode() & 0o001 != 0);
+        self.path.ancestors().all(passable)
+    }
+
     /// 32 random bytes, made the first time and kept in a file of that name only we may read.
     pub(super) fn secret(&self, name: &str) -> Result<[u8; 32], StateError> {
         let path = self.join(name);
@@ -65,6 +90,13 @@ impl StateDir {
             Err(error) => Err(failed(error)),
         }
     }
+}
+
+/// Where root's servers keep their data when the state directory is out of their reach.
+const ELSEWHERE: &str = "/var/lib/partywall";
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0)
 }
 
 /// The state directory cannot be used.

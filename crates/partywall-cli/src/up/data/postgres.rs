@@ -21,6 +21,8 @@ use crate::up::{
 pub(in crate::up) struct Servers {
     shared: Cluster,
     silo: Cluster,
+    /// Not in the state directory: the servers' user could not get there.
+    elsewhere: bool,
     roles: Roles,
     logins: DerivedLogins,
     ticket_key: TicketKey,
@@ -37,14 +39,16 @@ impl Servers {
         binaries: Binaries,
     ) -> Result<Self, UpError> {
         let start = |name: &str| {
-            let options = ClusterOptions::new(state.join(name)).binaries(binaries.clone());
-            tokio::task::spawn_blocking(move || Cluster::start(&options))
+            let options = ClusterOptions::new(state.for_server(name)?).binaries(binaries.clone());
+            Ok::<_, UpError>(tokio::task::spawn_blocking(move || Cluster::start(&options)))
         };
-        let (shared, silo) = (start("postgres"), start("postgres-hooli"));
+        let (shared, silo) = (start("postgres")?, start("postgres-hooli")?);
         let (shared, silo) = (shared.await?, silo.await?);
+        let (shared, silo) = (shared?, silo?);
         Ok(Self {
-            shared: shared?,
-            silo: silo?,
+            elsewhere: !shared.data_dir().starts_with(state.path()),
+            shared,
+            silo,
             roles: Roles::default(),
             logins: DerivedLogins::new(DATABASE, &state.secret("logins.secret")?),
             ticket_key: TicketKey::from_bytes(&state.secret("ticket.key")?)?,
@@ -169,7 +173,13 @@ impl Data for Servers {
     type Store = Postgres;
 
     fn describe(&self) -> String {
-        format!("PostgreSQL {}, two private clusters", self.shared.binaries().major())
+        let major = self.shared.binaries().major();
+        let clusters = format!("PostgreSQL {major}, two private clusters");
+        // The server's own is `…/<cluster>/data`.
+        match self.shared.data_dir().ancestors().nth(2).filter(|_| self.elsewhere) {
+            Some(dir) => format!("{clusters} in {}, where their user can get to", dir.display()),
+            None => clusters,
+        }
     }
 
     async fn provision(&mut self, tenants: &[Served]) -> Result<Postgres, UpError> {
