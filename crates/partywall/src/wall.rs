@@ -44,7 +44,6 @@ pub(crate) struct Inner {
     audience: Vec<String>,
     /// Compiled once: a key file being rewritten must not cost a bundle.
     local_issuers: TrustedIssuers,
-    local_key_urls: Vec<(String, String)>,
     trust: BundleTrust,
     clock: Arc<dyn Clock>,
     state: ArcSwapOption<State>,
@@ -66,8 +65,6 @@ pub(crate) struct Inner {
 struct State {
     bundle: Arc<Bundle>,
     issuers: TrustedIssuers,
-    /// Issuers whose keys are at an address, and the address.
-    key_urls: Vec<(String, String)>,
     /// Changes with everything that could change a decision.
     stamp: u64,
     /// Changes with the issuers' rules (audience, claim map, algorithms), not with their keys.
@@ -209,7 +206,6 @@ impl Partywall {
         self.0.state.store(Some(Arc::new(State {
             bundle: Arc::clone(&state.bundle),
             issuers: state.issuers.with_keys(issuer, keys),
-            key_urls: state.key_urls.clone(),
             stamp: state.stamp + 1,
             ..*state
         })));
@@ -246,23 +242,12 @@ impl Partywall {
         }
         let named = TrustedIssuers::compile(bundle.issuers(), &self.0.audience)
             .map_err(BundleError::UnusableIssuers)?;
-        let mut issuers = self.0.local_issuers.and(&named);
-        let key_urls: Vec<_> = self
-            .0
-            .local_key_urls
-            .iter()
-            .cloned()
-            .chain(key_urls(bundle.issuers()).filter(|(name, _)| !self.0.is_local(name)))
-            .collect();
-        // Fetched keys stay, as long as they would be fetched from the same place.
-        for (issuer, url) in &key_urls {
-            let same = before.filter(|state| {
-                state.key_urls.iter().any(|(name, at)| name == issuer && at == url)
-            });
-            if let Some(keys) = same.and_then(|state| state.issuers.keys_of(issuer)) {
-                issuers = issuers.with_keys(issuer, keys.clone());
-            }
-        }
+        // An issuer configured here is as configured here, whatever a bundle says.
+        let issuers = self.0.local_issuers.and(&named);
+        let issuers = match before {
+            Some(state) => issuers.keeping_keys(&state.issuers),
+            None => issuers,
+        };
         metrics::gauge!("partywall_bundle_generation").set(bundle.generation().0 as f64);
         let rules_fingerprint = issuers.rules_fingerprint();
         let rules = before.map_or(1, |state| {
@@ -271,29 +256,13 @@ impl Partywall {
         let stamp = before.map_or(1, |state| state.stamp + 1);
         #[cfg(feature = "http")]
         self.0.key_urls.send_if_modified(|urls| {
-            let changed = *urls != key_urls;
-            urls.clone_from(&key_urls);
-            changed
+            let before = std::mem::replace(urls, issuers.key_urls());
+            *urls != before
         });
-        let state = State { bundle, issuers, key_urls, stamp, rules, rules_fingerprint };
+        let state = State { bundle, issuers, stamp, rules, rules_fingerprint };
         self.0.state.store(Some(Arc::new(state)));
         Ok(())
     }
-}
-
-impl Inner {
-    /// An issuer configured here is as configured here, whatever a bundle says.
-    fn is_local(&self, issuer: &str) -> bool {
-        self.local_key_urls.iter().any(|(name, _)| name == issuer)
-            || self.local_issuers.keys_of(issuer).is_some()
-    }
-}
-
-/// Issuers whose keys are at an address, and the address.
-fn key_urls(configs: &[IssuerConfig]) -> impl Iterator<Item = (String, String)> {
-    configs
-        .iter()
-        .filter_map(|config| Some((config.issuer().to_owned(), config.jwks_url()?.to_owned())))
 }
 
 /// What came of a good bundle.
@@ -430,7 +399,6 @@ impl Builder {
         let wall = Partywall(Arc::new(Inner {
             audience: self.audience,
             local_issuers,
-            local_key_urls: key_urls(&self.issuers).collect(),
             trust,
             keeper: Mutex::new(Keeper::new(files, &loaded)),
             clock: self.clock,

@@ -209,7 +209,8 @@ impl TrustedIssuers {
     pub fn with_keys(&self, issuer: &str, keys: KeySet) -> Self {
         let Some((name, known)) = self.0.get_key_value(issuer) else { return self.clone() };
         let Some(keys) = IssuerKeys::select(&known.rules, keys) else { return self.clone() };
-        let renewed = Issuer { rules: Arc::clone(&known.rules), keys: Some(keys) };
+        let (rules, key_url) = (Arc::clone(&known.rules), known.key_url.clone());
+        let renewed = Issuer { rules, key_url, keys: Some(keys) };
         let mut issuers = HashMap::clone(&self.0);
         issuers.insert(Arc::clone(name), Arc::new(renewed));
         Self(Arc::new(issuers))
@@ -220,6 +221,30 @@ impl TrustedIssuers {
         let mut issuers = HashMap::clone(&others.0);
         issuers.extend(self.0.iter().map(|(name, issuer)| (Arc::clone(name), Arc::clone(issuer))));
         Self(Arc::new(issuers))
+    }
+
+    /// These issuers, with the keys fetched in `before` by those that would fetch them from the
+    /// same place still. What an address that was given up once said is worth nothing.
+    pub(crate) fn keeping_keys(&self, before: &Self) -> Self {
+        let mut keeping = self.clone();
+        for (name, issuer) in self.0.iter().filter(|(_, issuer)| issuer.key_url.is_some()) {
+            let same = before.0.get(name).filter(|was| was.key_url == issuer.key_url);
+            if let Some(keys) = same.and_then(|was| was.keys.as_ref()) {
+                keeping = keeping.with_keys(name, keys.set.clone());
+            }
+        }
+        keeping
+    }
+
+    /// Issuers whose keys are at an address, and the address, by name.
+    #[cfg(feature = "http")]
+    pub(crate) fn key_urls(&self) -> Vec<(String, String)> {
+        let url = |issuer: &Arc<Issuer>| {
+            Some((issuer.rules.name.as_ref().to_owned(), issuer.key_url.as_deref()?.to_owned()))
+        };
+        let mut urls: Vec<_> = self.0.values().filter_map(url).collect();
+        urls.sort_unstable();
+        urls
     }
 
     /// Whether tokens of `issuer` may be for `tenant`.
@@ -279,6 +304,8 @@ pub(crate) struct KeyFingerprint([u8; 32]);
 /// One issuer.
 pub(super) struct Issuer {
     pub(super) rules: Arc<Rules>,
+    /// Where its keys must be fetched from, if they must.
+    key_url: Option<Arc<str>>,
     pub(super) keys: Option<IssuerKeys>,
 }
 
@@ -338,7 +365,7 @@ impl Issuer {
             None => None,
             Some(set) => Some(IssuerKeys::select(&rules, set).ok_or(IssuerFault::NoKeyAllowed)?),
         };
-        Ok(Self { rules, keys })
+        Ok(Self { rules, key_url: config.jwks_url().map(Arc::from), keys })
     }
 
     /// The key a token's header names, if it is for the header's algorithm.
