@@ -111,7 +111,7 @@ where
     D::Store: Ledger + FromRef<App<D::Store>>,
 {
     let outcome = tokio::select! {
-        outcome = System::start_and_account(args, state, &mut data, screen) => outcome,
+        outcome = System::start_and_account(args, state, &mut data, screen) => outcome.map(Some),
         () = stop.asked() => Ok(None),
     };
     let code = match outcome {
@@ -147,7 +147,7 @@ impl System {
         state: &StateDir,
         data: &mut D,
         screen: &Screen,
-    ) -> Result<Option<(Self, bool)>, UpError>
+    ) -> Result<(Self, bool), UpError>
     where
         D: Data,
         D::Store: Ledger + FromRef<App<D::Store>>,
@@ -199,7 +199,7 @@ impl System {
             callers: &callers,
             account: &account,
         });
-        Ok(Some((system, held)))
+        Ok((system, held))
     }
 
     fn serve_provider(&mut self, control: ControlPlane, listener: TcpListener) {

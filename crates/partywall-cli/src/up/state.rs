@@ -2,12 +2,13 @@
 
 use std::{
     fs::{self, File, TryLockError},
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
+    io,
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
 use aws_lc_rs::rand;
+use partywall_server::{Secret, SecretError, SecretFile};
 
 /// Where everything `up` keeps is kept. Held by one process at a time.
 pub(super) struct StateDir {
@@ -73,22 +74,12 @@ impl StateDir {
     /// 32 random bytes, made the first time and kept in a file of that name only we may read.
     pub(super) fn secret(&self, name: &str) -> Result<[u8; 32], StateError> {
         let path = self.join(name);
-        let failed = |source| StateError::Io { path: path.clone(), source };
-        match fs::read(&path) {
-            Ok(bytes) => bytes.try_into().map_err(|_| StateError::BadSecret { path }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let mut secret = [0; 32];
-                rand::fill(&mut secret).map_err(|_| failed(io::Error::other("no randomness")))?;
-                let beside = path.with_extension("new");
-                let mut file = File::options();
-                file.write(true).create(true).truncate(true).mode(0o600);
-                let mut file = file.open(&beside).map_err(failed)?;
-                file.write_all(&secret).and_then(|()| file.sync_all()).map_err(failed)?;
-                fs::rename(&beside, &path).map_err(failed)?;
-                Ok(secret)
-            }
-            Err(error) => Err(failed(error)),
-        }
+        let kept = SecretFile::at(&path).read_or_create(|| {
+            let mut secret = vec![0; 32];
+            let filled = rand::fill(&mut secret).map(|()| Secret::new(secret));
+            filled.map_err(|_| SecretError::Source("no randomness".into()))
+        })?;
+        kept.expose().as_slice().try_into().map_err(|_| StateError::BadSecret { path })
     }
 }
 
@@ -106,6 +97,8 @@ pub(crate) enum StateError {
     Io { path: PathBuf, source: io::Error },
     #[error("{} is in use by another `partywall up`: stop that one, or give --state-dir another directory", path.display())]
     InUse { path: PathBuf },
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     #[error("{} does not hold 32 bytes: remove the state directory to start anew", path.display())]
     BadSecret { path: PathBuf },
 }
