@@ -100,16 +100,25 @@ impl ControlPlane {
     ///
     /// As [`bundle`](Self::bundle), and when the file cannot be written.
     pub async fn write_bundle(&self, path: &Path) -> Result<Generation, CompileError> {
-        let bundle = self.bundle().await?;
-        let failed = |source| CompileError::File { path: path.to_owned(), source };
-        let beside = path.with_extension("partial");
-        let written = std::fs::File::create(&beside)
-            .and_then(|mut file| file.write_all(&bundle.bytes).and_then(|()| file.sync_all()));
-        written.map_err(failed)?;
-        std::fs::rename(&beside, path).map_err(failed)?;
-        sync_directory_of(path).map_err(failed)?;
-        Ok(bundle.generation)
+        let PublishedBundle { generation, bytes } = self.bundle().await?;
+        let path = path.to_owned();
+        // Many megabytes, flushed: no task for a runtime's worker.
+        let writing = tokio::task::spawn_blocking(move || {
+            write_whole(&path, &bytes).map_err(|source| CompileError::File { path, source })
+        });
+        writing.await.map_err(CompileError::Interrupted)??;
+        Ok(generation)
     }
+}
+
+/// Writes beside, flushes, renames, flushes the directory.
+fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let beside = path.with_extension("partial");
+    let mut file = std::fs::File::create(&beside)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&beside, path)?;
+    sync_directory_of(path)
 }
 
 /// A signed bundle, ready to be sent. Cloning it is cheap.
