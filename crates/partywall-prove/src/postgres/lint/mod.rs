@@ -1,0 +1,1 @@
+//! What no attack shows: the lint of a schema.

@@ -1,0 +1,1 @@
+//! The suite of partywall-prove, over a real PostgreSQL.
