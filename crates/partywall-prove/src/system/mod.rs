@@ -1,6 +1,125 @@
 //! The attacks on a running system: its tokens, its hints, its interface, its jobs.
+//!
+//! ```text
+//! tenants ─► tokens ─► plant as each ─► attack as each the others ─► re-read as the owner
+//! ```
+//!
+//! [`System::prove`] needs an address, at least two tenants and the application's routes. Nothing
+//! but HTTP goes between it and the system; what only the issuer can make comes through
+//! [`Issuer`].
 
-use crate::Attack;
+#![expect(dead_code, reason = "the attacks that read these come next")]
+
+mod endpoint;
+mod job;
+mod route;
+mod tenant;
+
+use std::time::Duration;
+
+pub use endpoint::TokenEndpoint;
+pub use job::{Job, JobGate, JobOutcome};
+pub use route::{InvalidRoute, Route};
+pub use tenant::{Decoy, Issuer, IssuerError, Tenant, Token};
+
+use crate::{Attack, Log};
 
 /// The attacks of this module.
 pub(crate) const CATALOGUE: &[&Attack] = &[];
+
+/// A running system, as far as it must be known to be attacked.
+#[derive(Clone, Debug)]
+pub struct System {
+    /// Where the application is: `https://api.example.com`, or with the path all routes begin with.
+    pub address: String,
+    /// At least two tenants; all ordered pairs of them are tried.
+    pub tenants: Vec<Tenant>,
+    /// The application's interface.
+    pub routes: Vec<Route>,
+    /// The issuer's public key set (RFC 7517 5): for tokens signed with a public key as a secret.
+    pub keys: Option<serde_json::Value>,
+    /// How far to go.
+    pub options: Options,
+}
+
+/// How far to go.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Whether to plant, change and delete. Without, only ids given or listed are read.
+    pub writes: bool,
+    /// How long an answer may take.
+    pub timeout: Duration,
+    /// How long a revocation may take to arrive: a revoked token is tried again until then.
+    pub settle: Duration,
+    /// The claim that names the tenant.
+    pub tenant_claim: String,
+    /// Headers that name a tenant in this system, beside the usual ones.
+    pub headers: Vec<String>,
+    /// The domain whose subdomains are tenants, if any.
+    pub domain: Option<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            writes: true,
+            timeout: Duration::from_secs(10),
+            settle: Duration::from_secs(10),
+            tenant_claim: "tid".to_owned(),
+            headers: Vec::new(),
+            domain: None,
+        }
+    }
+}
+
+impl System {
+    /// A system with the usual options.
+    pub fn new(address: impl Into<String>, tenants: Vec<Tenant>, routes: Vec<Route>) -> Self {
+        let (address, options) = (address.into(), Options::default());
+        Self { address, tenants, routes, keys: None, options }
+    }
+
+    /// Attacks all of it, as each tenant each other one.
+    ///
+    /// # Errors
+    ///
+    /// When there is nothing to begin with: no two tenants, no tokens, no usable address. What goes
+    /// wrong later is an undecided trial.
+    pub async fn prove<I: Issuer>(&self, issuer: &I, log: &mut Log<'_>) -> Result<(), SystemError> {
+        let [first, _, ..] = self.tenants.as_slice() else {
+            return Err(SystemError::TooFewTenants { given: self.tenants.len() });
+        };
+        let _ = (issuer, first, log);
+        Ok(())
+    }
+}
+
+/// Why nothing could be tried.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SystemError {
+    /// An attack needs an attacker and a victim.
+    #[error("{given} tenants are given, and an attack needs two: name another")]
+    TooFewTenants {
+        /// How many were given.
+        given: usize,
+    },
+    /// The address is none.
+    #[error("{address:?} is no address of a system: write https://host[:port][/path]")]
+    Address {
+        /// What was given.
+        address: String,
+    },
+    /// A tenant's own token is not to be had.
+    #[error("no token of tenant {tenant} is to be had")]
+    Token {
+        /// The tenant.
+        tenant: partywall::TenantId,
+        /// Why.
+        #[source]
+        source: IssuerError,
+    },
+    /// The HTTP client cannot be set up.
+    #[error("the HTTP client cannot be set up")]
+    Client(#[source] reqwest::Error),
+}
