@@ -9,6 +9,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+mod rfc3339;
+
 /// A point in time: whole seconds since 1970-01-01 UTC (RFC 7519 `NumericDate`, without fraction).
 #[derive(
     Clone, Copy, Debug, Default, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize,

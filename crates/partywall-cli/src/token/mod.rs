@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::terminal::{Colour, NO, Terminal, UNASKED};
 use lines::{Line, Lines};
-use moment::{Moment, in_utc};
+use moment::Moment;
 
 mod issuers;
 mod lines;
@@ -246,7 +246,7 @@ fn as_json(line: u64, answer: &Result<TokenFacts, Refused>) -> io::Result<String
 fn in_words(facts: &TokenFacts) -> String {
     let TokenFacts { tenant, subject, issuer, algorithm, roles, .. } = facts;
     let who = if facts.machine { "machine" } else { "user" };
-    let expires = in_utc(facts.expires_at);
+    let expires = facts.expires_at.to_rfc3339();
     let roles: Vec<&str> = roles.iter().map(Role::as_str).collect();
     let roles =
         if roles.is_empty() { "no role".to_owned() } else { format!("roles {}", roles.join(" ")) };
