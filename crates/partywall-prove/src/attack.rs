@@ -56,6 +56,9 @@ pub enum Weight {
 }
 
 impl Layer {
+    /// Every layer, in the order a request meets them.
+    pub const ALL: [Self; 5] = [Self::Token, Self::Hint, Self::Http, Self::Job, Self::Store];
+
     /// `token`, `hint`, `http`, `job`, `store`.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -55,6 +55,16 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// `proven`, `leaked`, `undecided`, `could not run`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Proven => "proven",
+            Self::Leaked => "leaked",
+            Self::Undecided => "undecided",
+            Self::CouldNotRun => "could not run",
+        }
+    }
+
     /// 0, 1, 2, 3.
     pub fn code(self) -> u8 {
         match self {
