@@ -1,5 +1,11 @@
 //! The suite of partywall-prove, over a real PostgreSQL.
-#![expect(clippy::unwrap_used, reason = "helpers of tests report by panicking, as tests do")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "helpers of tests report by panicking, as tests do"
+)]
 
+mod harness;
+mod planted;
 mod stores;
 mod stores_sqlite;

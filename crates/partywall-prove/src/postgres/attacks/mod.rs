@@ -1,0 +1,148 @@
+//! The attacks, each in the module of its kind.
+
+use super::{
+    ground::Ground,
+    one_session::OneSession,
+    prove::Address,
+    schema::{Class, Relation},
+    stage::{Answer, Gone, Stage, Who},
+};
+use crate::{Attack, Control, Draft, Layer, Log, Observation, Trial, Weight};
+
+pub(crate) mod rows;
+
+/// The attacks of all modules.
+pub(crate) const CATALOGUE: &[&Attack] = &[
+    &DECLARE,
+    &OWN_ROWS,
+    &rows::READ,
+    &rows::READ_UNSET,
+    &rows::INSERT,
+    &rows::UPDATE,
+    &rows::MOVE,
+    &rows::MOVE_BARE,
+    &rows::DELETE,
+];
+
+/// Frameworks' controls that isolation in the store supports.
+pub(crate) const STORE_CONTROLS: &[&str] =
+    &["soc2:CC6.1", "soc2:CC6.3", "iso27001:A.8.3", "asvs5:8.4.1", "lens:SEC2", "lens:REL3"];
+
+pub(crate) static DECLARE: Attack = Attack {
+    id: "postgres.declare",
+    layer: Layer::Store,
+    title: "every table is somebody's or everybody's",
+    about: "A table without a tenant column is either the same for all tenants or forgotten; \
+            nobody but its owner can say which.",
+    weight: Weight::Read,
+    fix: "declare it with --shared TABLE, name its tenant column with --tenant-column TABLE:COLUMN, \
+          or take the application's rights to it away",
+    references: &["M-24", "T-05"],
+    supports: STORE_CONTROLS,
+};
+
+pub(crate) static OWN_ROWS: Attack = Attack {
+    id: "postgres.own-rows",
+    layer: Layer::Store,
+    title: "each tenant writes and reads its own",
+    about: "The control of all others: a wall that denies everyone proves nothing.",
+    weight: Weight::Existence,
+    fix: "see why the tenant's own statement fails, as said beside",
+    references: &["M-24"],
+    supports: STORE_CONTROLS,
+};
+
+/// Attacks everything, as each of the two tenants in turn.
+pub(crate) async fn all(
+    stage: &mut OneSession,
+    ground: &mut Ground,
+    _address: &Address,
+    log: &mut Log<'_>,
+) -> Result<(), Gone> {
+    prepare(stage, ground, log).await?;
+    declare(ground, log);
+    for turn in 0..2 {
+        if turn > 0 {
+            stage.turn();
+            ground.turn();
+        }
+        let relations: Vec<Relation> = ground.schema.tenant_relations().cloned().collect();
+        for relation in &relations {
+            log.begin(&relation.place());
+            rows::attack(stage, ground, relation, log).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Sees to it that each tenant has a row in every table, and says where it has none.
+async fn prepare(
+    stage: &mut OneSession,
+    ground: &mut Ground,
+    log: &mut Log<'_>,
+) -> Result<(), Gone> {
+    let (unseeded, for_it) = if ground.options.read_only {
+        (ground.find(stage).await?, Vec::new())
+    } else {
+        ground.seed(stage).await?
+    };
+    for written in for_it {
+        if let Some(relation) = ground.schema.relation(written.oid) {
+            let why = written.why;
+            let text = format!(
+                "written by the connection's own role, as the application's may not: {why}"
+            );
+            log.note(relation.place(), text);
+        }
+    }
+    for unseeded in unseeded {
+        let Some(relation) = ground.schema.relation(unseeded.oid) else { continue };
+        let draft = Trial::of(&OWN_ROWS, relation.place())
+            .between(&unseeded.tenant, &unseeded.tenant)
+            .tried("a row of its own")
+            .fix(unseeded.fix);
+        let none = Control::failed("no row to look for");
+        log.record(draft.judge(Observation::unclear(unseeded.why), none));
+    }
+    Ok(())
+}
+
+/// Every relation the application can reach must be somebody's or everybody's.
+fn declare(ground: &Ground, log: &mut Log<'_>) {
+    for relation in &ground.schema.relations {
+        let grants = relation.grants;
+        let reachable = grants.select || grants.insert || grants.update || grants.delete;
+        if relation.class != Class::Undeclared || !reachable {
+            continue;
+        }
+        let seen =
+            Observation::unclear("the application may reach it, and no column names a tenant");
+        let draft = Trial::of(&DECLARE, relation.place()).tried("read from the catalogue");
+        log.record(draft.judge(seen, Control::failed("nobody has declared it")));
+    }
+}
+
+/// A trial at a relation, between the two.
+pub(crate) fn trial<S: Stage>(
+    attack: &'static Attack,
+    stage: &S,
+    relation: &Relation,
+    sql: &str,
+) -> Draft {
+    Trial::of(attack, relation.place())
+        .between(stage.name(Who::Attacker), stage.name(Who::Victim))
+        .tried(sql)
+}
+
+/// The control of most attacks: whether the victim can do to its own what the attacker tries.
+pub(crate) async fn victim_can<S: Stage>(stage: &mut S, sql: &str) -> Result<Control, Gone> {
+    let answer = stage.attempt(Who::Victim, sql).await?;
+    Ok(match &answer {
+        Answer::Done(done) if done.count > 0 => Control::held(format!("its owner: {answer}")),
+        // It reached its own row; what stopped it stands behind the wall.
+        Answer::Refused(refusal) if refusal.is_past_the_wall() => {
+            Control::held(format!("its owner: {refusal}"))
+        }
+        answer => Control::failed(format!("its owner: {answer}")),
+    })
+}

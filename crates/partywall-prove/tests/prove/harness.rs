@@ -1,0 +1,143 @@
+//! One private cluster for the whole binary, and a database of its own for each test.
+
+use std::{
+    fs,
+    os::unix::{fs::PermissionsExt as _, process::CommandExt as _},
+    process::{Command, Stdio},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use partywall::Timestamp;
+use partywall_postgres::local::{Cluster, ClusterOptions, find_binaries};
+use partywall_prove::{
+    Log, Run, Silent, Trial, Verdict,
+    postgres::{Address, CannotRun, Options, prove},
+};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection, postgres::PgConnectOptions};
+
+/// The running cluster.
+pub(crate) struct Bench {
+    cluster: Cluster,
+    next: AtomicU32,
+}
+
+/// The cluster; `None`, said aloud, where this machine has no server programs.
+pub(crate) fn bench() -> Option<&'static Bench> {
+    static BENCH: LazyLock<Option<Bench>> = LazyLock::new(Bench::start);
+    BENCH.as_ref()
+}
+
+impl Bench {
+    fn start() -> Option<Self> {
+        if find_binaries().is_none() {
+            assert!(std::env::var_os("CI").is_none(), "CI must have PostgreSQL server programs");
+            eprintln!("SKIPPED: no PostgreSQL server programs on this machine (postgresql)");
+            return None;
+        }
+        // The server's user must be able to pass through.
+        let open = fs::Permissions::from_mode(0o711);
+        let dir = tempfile::Builder::new().permissions(open).tempdir().unwrap().keep();
+        let options = ClusterOptions::new(dir.join("pg")).not_durable();
+        let prepared = Cluster::start(&options).unwrap();
+        // SCRAM costs a debug build more than the attacks do.
+        fs::write(prepared.data_dir().join("pg_hba.conf"), "local all all trust\n").unwrap();
+        prepared.stop().unwrap();
+        let cluster = Cluster::start(&options).unwrap();
+        stop_with_this_process(cluster.pid(), &dir);
+        Some(Self { cluster, next: AtomicU32::new(1) })
+    }
+
+    /// A new database in which the superuser has run `sql`. Roles belong to the whole cluster: name
+    /// them after the database, `{db}` in the text.
+    pub(crate) async fn database(&self, sql: &str) -> Database {
+        let name = format!("db{}", self.next.fetch_add(1, Ordering::Relaxed));
+        let mut admin =
+            PgConnection::connect_with(&self.cluster.superuser("postgres")).await.unwrap();
+        execute(&mut admin, &format!("CREATE DATABASE {name}")).await;
+        let database = Database { options: self.cluster.superuser(&name), name };
+        database.run(sql).await;
+        database
+    }
+}
+
+/// A database of one test's own.
+pub(crate) struct Database {
+    options: PgConnectOptions,
+    pub(crate) name: String,
+}
+
+impl Database {
+    /// Runs SQL as the superuser.
+    pub(crate) async fn run(&self, sql: &str) {
+        let mut admin = PgConnection::connect_with(&self.options).await.unwrap();
+        execute(&mut admin, &sql.replace("{db}", &self.name)).await;
+        admin.close().await.unwrap();
+    }
+
+    /// One number, asked as the superuser.
+    pub(crate) async fn number(&self, sql: &str) -> i64 {
+        let mut admin = PgConnection::connect_with(&self.options).await.unwrap();
+        sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(&mut admin).await.unwrap()
+    }
+
+    /// The way in for the superuser.
+    pub(crate) fn admin(&self) -> Address {
+        Address::from_options(self.options.clone())
+    }
+
+    /// The way in for `role`; `{db}` in it is the database's name.
+    pub(crate) fn as_role(&self, role: &str) -> Address {
+        Address::from_options(self.options.clone().username(&role.replace("{db}", &self.name)))
+    }
+
+    /// A run from `address`.
+    pub(crate) async fn prove(
+        &self,
+        address: &Address,
+        options: &Options,
+    ) -> Result<Run, CannotRun> {
+        let mut log = Log::new(Vec::new(), &Silent);
+        let subject = prove(address, options, &mut log).await?;
+        Ok(Run::new("test".to_owned(), Timestamp(0), Timestamp(1), subject, log))
+    }
+}
+
+async fn execute(conn: &mut PgConnection, sql: &str) {
+    if let Err(error) = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(conn).await {
+        panic!("{sql}\n{error}");
+    }
+}
+
+/// `attack@place: verdict` of everything that is not blocked.
+pub(crate) fn open(run: &Run) -> Vec<String> {
+    run.trials.iter().filter(|trial| trial.verdict != Verdict::Blocked).map(line).collect()
+}
+
+/// One trial on one line, with what was seen.
+pub(crate) fn line(trial: &Trial) -> String {
+    format!(
+        "{}@{}: {} ({}; control: {})",
+        trial.attack,
+        trial.place,
+        trial.verdict.as_str(),
+        trial.seen.text(),
+        trial.control.text()
+    )
+}
+
+/// Stops the server and removes its directory when this process has ended, however it ended.
+fn stop_with_this_process(pid: u32, dir: &std::path::Path) {
+    let script = "while kill -0 $0 2>/dev/null; do sleep 0.2; done; kill -INT $1; sleep 1; kill -KILL $1 2>/dev/null; rm -rf $2";
+    Command::new("sh")
+        .args(["-c", script, &std::process::id().to_string(), &pid.to_string()])
+        .arg(dir)
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+}
