@@ -129,15 +129,17 @@ pub(crate) fn line(trial: &Trial) -> String {
 }
 
 /// Stops the server and removes its directory when this process has ended, however it ended.
-fn stop_with_this_process(pid: u32, dir: &std::path::Path) {
-    let script = "while kill -0 $0 2>/dev/null; do sleep 0.2; done; kill -INT $1; sleep 1; kill -KILL $1 2>/dev/null; rm -rf $2";
-    Command::new("sh")
-        .args(["-c", script, &std::process::id().to_string(), &pid.to_string()])
+fn stop_with_this_process(server: u32, dir: &std::path::Path) {
+    let janitor = Command::new("sh")
+        .args(["-c", "cat; kill -INT $0; while kill -0 $0; do sleep 0.1; done; rm -rf \"$1\""])
+        .arg(server.to_string())
         .arg(dir)
-        .process_group(0)
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
+        .process_group(0) // so that what stops the tests, Ctrl-C too, does not stop it
         .spawn()
         .unwrap();
+    // Its standard input closes with us.
+    std::mem::forget(janitor);
 }
