@@ -8,24 +8,35 @@
 //! but HTTP goes between it and the system; what only the issuer can make comes through
 //! [`Issuer`].
 
-#![expect(dead_code, reason = "the attacks that read these come next")]
-
+mod api;
+mod assign;
+mod canary;
+mod catalogue;
+mod chance;
+mod client;
+mod compare;
 mod endpoint;
+mod estate;
+mod forge;
+mod ground;
+mod hints;
 mod job;
+mod reach;
 mod route;
 mod tenant;
+mod tokens;
 
 use std::time::Duration;
 
 pub use endpoint::TokenEndpoint;
-pub use job::{Job, JobGate, JobOutcome};
+pub use job::{Job, JobGate, JobOutcome, prove_jobs};
 pub use route::{InvalidRoute, Route};
 pub use tenant::{Decoy, Issuer, IssuerError, Tenant, Token};
 
-use crate::{Attack, Log};
+pub(crate) use catalogue::CATALOGUE;
 
-/// The attacks of this module.
-pub(crate) const CATALOGUE: &[&Attack] = &[];
+use self::{client::Client, estate::Estate, ground::Ground};
+use crate::Log;
 
 /// A running system, as far as it must be known to be attacked.
 #[derive(Clone, Debug)]
@@ -86,10 +97,56 @@ impl System {
     /// When there is nothing to begin with: no two tenants, no tokens, no usable address. What goes
     /// wrong later is an undecided trial.
     pub async fn prove<I: Issuer>(&self, issuer: &I, log: &mut Log<'_>) -> Result<(), SystemError> {
-        let [first, _, ..] = self.tenants.as_slice() else {
+        if self.tenants.len() < 2 {
             return Err(SystemError::TooFewTenants { given: self.tenants.len() });
-        };
-        let _ = (issuer, first, log);
+        }
+        let client = Client::new(&self.address, self.options.timeout)?;
+        let ground = Ground::new(client, &self.routes, &self.options, self.keys.as_ref());
+        let mut estates = Vec::new();
+        for tenant in &self.tenants {
+            let token = issuer
+                .token(&tenant.id)
+                .await
+                .map_err(|source| SystemError::Token { tenant: tenant.id.clone(), source })?;
+            let mut estate = Estate::new(tenant.clone(), token);
+            ground.settle(&mut estate, log).await;
+            estates.push(estate);
+        }
+        if let Some(first) = estates.first_mut() {
+            tokens::without_any(&ground, first, log).await;
+        }
+        let count = estates.len();
+        for at in 0..count {
+            // The verifier does not know who asks: one attacker for each victim is enough.
+            if let (Some(attacker), Some(victim)) = (estates.get(at), estates.get((at + 1) % count))
+            {
+                tokens::attack(&ground, attacker, victim, issuer, log).await;
+            }
+        }
+        let pairs = (0..count).flat_map(|a| (0..count).map(move |v| (a, v)));
+        for (attacker, victim) in pairs.filter(|(a, v)| a != v) {
+            let Ok([attacker, victim]) = estates.get_disjoint_mut([attacker, victim]) else {
+                continue;
+            };
+            log.begin(&format!("{} against {}", attacker.name(), victim.name()));
+            hints::attack(&ground, attacker, victim, log).await;
+            if self.options.writes {
+                assign::attack(&ground, attacker, victim, log).await;
+            }
+            api::attack(&ground, attacker, victim, log).await;
+        }
+        for estate in &mut estates {
+            let left = estate.clear(&ground.client, &self.routes).await;
+            if left > 0 {
+                let text = format!(
+                    "{left} things planted for {} are left: no DELETE route removes them; their \
+                     texts begin with `{}`",
+                    estate.name(),
+                    estate.marker(),
+                );
+                log.note(self.address.as_str(), text);
+            }
+        }
         Ok(())
     }
 }

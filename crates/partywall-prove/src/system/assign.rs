@@ -1,0 +1,142 @@
+//! What a body may not decide: whose it is, and what one may do.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::{
+    Route,
+    catalogue::http as attacks,
+    client::{Answer, Request},
+    estate::{Estate, new_id},
+    ground::{Ground, Tally, is_unclear},
+    hints::found_by,
+    reach::field,
+};
+use crate::{Attack, Control, Log, Observation, Trial};
+
+/// Creations and changes of the attacker's own things, with fields nobody asked for.
+pub(super) async fn attack(
+    ground: &Ground<'_>,
+    attacker: &mut Estate,
+    victim: &Estate,
+    log: &mut Log<'_>,
+) {
+    let writes = |route: &&Route| {
+        let own_item = matches!(route.method, Method::PUT | Method::PATCH);
+        let creates = ground.creators.contains(route);
+        (own_item || creates) && route.body.as_ref().is_some_and(Value::is_object)
+    };
+    for route in ground.routes.iter().filter(writes) {
+        let (id, name) = (victim.tenant.id.as_str(), victim.tenant.name.as_str());
+        let mut tenant: Vec<(&str, Value)> =
+            TENANT_FIELDS.into_iter().map(|field| (field, json!(id))).collect();
+        if id != name {
+            tenant.extend([("tenant", json!(name)), ("slug", json!(name))]);
+        }
+        fields(ground, &attacks::ASSIGN_TENANT, route, &tenant, attacker, victim, log).await;
+        let role: Vec<(&str, Value)> = vec![
+            ("role", json!("admin")),
+            ("roles", json!(["admin"])),
+            ("is_admin", json!(true)),
+            ("isAdmin", json!(true)),
+            ("admin", json!(true)),
+            ("permissions", json!(["*"])),
+            ("scope", json!("*")),
+            ("tier", json!("enterprise")),
+            ("plan", json!("enterprise")),
+        ];
+        fields(ground, &attacks::ASSIGN_ROLE, route, &role, attacker, victim, log).await;
+    }
+}
+
+const TENANT_FIELDS: [&str; 10] = [
+    "tenant_id",
+    "tenant",
+    "tenantId",
+    "tid",
+    "org_id",
+    "orgId",
+    "organization_id",
+    "account_id",
+    "workspace_id",
+    "owner_tenant",
+];
+
+async fn fields(
+    ground: &Ground<'_>,
+    attack: &'static Attack,
+    route: &Route,
+    assigned: &[(&str, Value)],
+    attacker: &mut Estate,
+    victim: &Estate,
+    log: &mut Log<'_>,
+) {
+    let draft = Trial::of(attack, route.to_string()).between(attacker.name(), victim.name());
+    let Some(own) = route.body.as_ref().and_then(Value::as_object) else { return };
+    let mut tally = Tally::new(route.to_string());
+    for (name, value) in assigned {
+        if own.contains_key(*name) {
+            continue;
+        }
+        let marker = attacker.next_marker();
+        let mut with = route.clone();
+        if let Some(Value::Object(body)) = &mut with.body {
+            body.insert((*name).to_owned(), value.clone());
+        }
+        let Ok(request) = with.fill(&attacker.ids, &marker) else {
+            return log.record(draft.skip("it cannot be filled in with own ids"));
+        };
+        let answer = ground.client.send(&request, attacker.credentials()).await;
+        attacker.note_created(route, &request, &answer);
+        let seen = if is_unclear(&answer) {
+            Observation::unclear(answer.to_string())
+        } else if !answer.is_success() {
+            Observation::refused(answer.to_string())
+        } else if let Some(found) = found_by(ground, victim, &marker).await {
+            Observation::reached(format!("{answer}, and {found}"))
+        } else if kept(ground, attacker, route, &request, &answer, name).await.as_ref()
+            == Some(value)
+        {
+            Observation::reached(format!("{answer}, and `{name}` reads back as it was sent"))
+        } else {
+            Observation::nothing(format!("{answer}, without effect"))
+        };
+        tally.add(format!("\"{name}\": {value}"), seen);
+    }
+    let marker = attacker.next_marker();
+    let Ok(plain) = route.fill(&attacker.ids, &marker) else { return };
+    let answer = ground.client.send(&plain, attacker.credentials()).await;
+    attacker.note_created(route, &plain, &answer);
+    let seen = format!("{answer} to {} without it", attacker.name());
+    let control = if answer.is_success() { Control::held(seen) } else { Control::failed(seen) };
+    let tried = format!("{plain}, and: {}", tally.tried());
+    log.record(draft.tried(tried).judge(tally.observation(), control));
+}
+
+/// The field, read back by whoever sent it.
+async fn kept(
+    ground: &Ground<'_>,
+    attacker: &Estate,
+    route: &Route,
+    request: &Request,
+    answer: &Answer,
+    name: &str,
+) -> Option<Value> {
+    let mut ids = attacker.ids.clone();
+    let item = match new_id(route, request, answer) {
+        Some(id) if route.method == Method::POST => {
+            ids.insert(&route.shape(), id);
+            format!("{}/{{}}", route.shape())
+        }
+        _ => route.shape(),
+    };
+    let reader = ground.readers().find(|reader| reader.shape() == item);
+    let read = reader.and_then(|reader| reader.fill(&ids, &attacker.main_marker).ok());
+    match read {
+        Some(read) => {
+            let answer = ground.client.send(&read, attacker.credentials()).await;
+            field(&answer.json(), name).cloned()
+        }
+        None => field(&answer.json(), name).cloned(),
+    }
+}

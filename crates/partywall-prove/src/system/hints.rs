@@ -1,0 +1,249 @@
+//! A good token of one tenant, and a request that names another in every other way.
+
+use reqwest::Method;
+
+use super::{
+    Route,
+    catalogue::hint as attacks,
+    client::Request,
+    estate::Estate,
+    ground::{Ground, Tally, is_unclear},
+};
+use crate::{Attack, Control, Log, Observation, Trial};
+
+/// Names the victim beside the attacker's own token, wherever the victim's things could be seen.
+pub(super) async fn attack(
+    ground: &Ground<'_>,
+    attacker: &mut Estate,
+    victim: &Estate,
+    log: &mut Log<'_>,
+) {
+    let mut seen_somewhere = false;
+    for route in ground.readers() {
+        let Some(sight) = ground.owner_sees(victim, route).await else { continue };
+        if sight.evidence.is_none() {
+            continue;
+        }
+        seen_somewhere = true;
+        for (attack, variants) in variants(ground, victim, &sight.request) {
+            let mut tally = Tally::new(route.to_string());
+            for (what, request) in variants {
+                let answer = ground.client.send(&request, attacker.credentials()).await;
+                let seen = match victim.seen_in(&answer, &request) {
+                    Some(evidence) => Observation::reached(format!("{answer}, with {evidence}")),
+                    None if is_unclear(&answer) => Observation::unclear(answer.to_string()),
+                    None if matches!(answer.status(), Some(400..=403 | 421 | 422)) => {
+                        Observation::refused(answer.to_string())
+                    }
+                    None => Observation::nothing(answer.to_string()),
+                };
+                tally.add(what, seen);
+            }
+            let draft = Trial::of(attack, tally.place()).between(attacker.name(), victim.name());
+            let tried = format!("{}, with: {}", sight.request, tally.tried());
+            log.record(draft.tried(tried).judge(tally.observation(), sight.control(victim)));
+        }
+    }
+    if !seen_somewhere {
+        for attack in ALL {
+            let draft = Trial::of(attack, "hints").between(attacker.name(), victim.name());
+            log.record(draft.skip("no route shows anything of the victim's to the victim itself"));
+        }
+    }
+    if ground.options.writes {
+        for route in &ground.creators {
+            create(ground, route, attacker, victim, log).await;
+        }
+    }
+}
+
+const ALL: [&Attack; 6] = [
+    &attacks::HINT_HEADER,
+    &attacks::HINT_HOST,
+    &attacks::HINT_PATH,
+    &attacks::HINT_QUERY,
+    &attacks::HINT_COOKIE,
+    &attacks::HINT_RESERVED,
+];
+
+/// A creation that names the victim: does the victim find it among its own?
+async fn create(
+    ground: &Ground<'_>,
+    route: &Route,
+    attacker: &mut Estate,
+    victim: &Estate,
+    log: &mut Log<'_>,
+) {
+    let marker = attacker.next_marker();
+    let Ok(plain) = route.fill(&attacker.ids, &marker) else { return };
+    for (attack, variants) in variants(ground, victim, &plain) {
+        let mut tally = Tally::new(route.to_string());
+        for (what, request) in variants {
+            let answer = ground.client.send(&request, attacker.credentials()).await;
+            attacker.note_created(route, &request, &answer);
+            let seen = match is_unclear(&answer) {
+                true => Observation::unclear(answer.to_string()),
+                false if answer.is_success() => Observation::nothing(answer.to_string()),
+                false => Observation::refused(answer.to_string()),
+            };
+            tally.add(what, seen);
+        }
+        if let Some(found) = found_by(ground, victim, &marker).await {
+            tally.add("afterwards", Observation::reached(found));
+        }
+        let draft = Trial::of(attack, tally.place()).between(attacker.name(), victim.name());
+        let answer = ground.client.send(&plain, attacker.credentials()).await;
+        attacker.note_created(route, &plain, &answer);
+        let seen = format!("{answer} to {} without it", attacker.name());
+        let control = if answer.is_success() { Control::held(seen) } else { Control::failed(seen) };
+        let tried = format!("{plain}, with: {}", tally.tried());
+        log.record(draft.tried(tried).judge(tally.observation(), control));
+    }
+}
+
+/// Whether `tenant` finds a text that is not its own among what it can list.
+pub(super) async fn found_by(ground: &Ground<'_>, tenant: &Estate, marker: &str) -> Option<String> {
+    for route in ground.readers().filter(|route| !route.takes_id()) {
+        let Ok(request) = route.fill(&tenant.ids, marker) else { continue };
+        let answer = ground.client.send(&request, tenant.credentials()).await;
+        // A search for it echoes it; what a list shows is what is there.
+        if answer.contains(marker) && !request.says(marker) {
+            return Some(format!("{} finds it with {route}", tenant.name()));
+        }
+    }
+    None
+}
+
+/// What a request with these changes would be, and what was changed in a few words.
+type Variants = Vec<(String, Request)>;
+
+fn variants(
+    ground: &Ground<'_>,
+    victim: &Estate,
+    plain: &Request,
+) -> Vec<(&'static Attack, Variants)> {
+    let names = [victim.tenant.id.as_str().to_owned(), victim.tenant.name.clone()];
+    let names = if names.first() == names.last() { &names[..1] } else { &names[..] };
+    // A creation needs one try per place: what it makes must be removed again.
+    let writes = plain.method != Method::GET;
+    let mut all = vec![
+        (&attacks::HINT_HEADER, headers(ground, names, plain)),
+        (&attacks::HINT_HOST, hosts(ground, names, plain)),
+        (&attacks::HINT_PATH, paths(names, plain)),
+        (&attacks::HINT_QUERY, queries(names, plain)),
+        (&attacks::HINT_COOKIE, cookies(names, plain)),
+        (&attacks::HINT_RESERVED, reserved(ground, plain)),
+    ];
+    if writes {
+        all.retain(|(attack, _)| attack.id != attacks::HINT_RESERVED.id);
+        for (_, variants) in &mut all {
+            variants.truncate(names.len() * 4);
+        }
+    }
+    all
+}
+
+const HEADERS: [&str; 12] = [
+    "X-Tenant-Id",
+    "X-Tenant",
+    "Tenant-Id",
+    "X-Org-Id",
+    "X-Org",
+    "X-Organization-Id",
+    "X-Account-Id",
+    "X-Customer-Id",
+    "X-Workspace-Id",
+    "X-Company-Id",
+    "X-Client-Id",
+    "X-Scope-OrgID",
+];
+
+fn header_names(ground: &Ground<'_>) -> Vec<String> {
+    let own = ground.options.headers.iter().cloned();
+    own.chain(HEADERS.map(str::to_owned)).collect()
+}
+
+fn headers(ground: &Ground<'_>, names: &[String], plain: &Request) -> Variants {
+    let mut all = Variants::new();
+    for header in header_names(ground) {
+        for name in names {
+            all.push((format!("{header}: {name}"), plain.clone().with_header(&header, name)));
+        }
+    }
+    all
+}
+
+fn hosts(ground: &Ground<'_>, names: &[String], plain: &Request) -> Variants {
+    let authority = ground.client.authority();
+    let domain = ground.options.domain.clone().unwrap_or_else(|| authority.clone());
+    let mut all = Variants::new();
+    for name in names {
+        let host = format!("{name}.{domain}");
+        let with = |header: &str, value: String| {
+            (format!("{header}: {value}"), plain.clone().with_header(header, value))
+        };
+        all.push(with("Host", host.clone()));
+        all.push(with("X-Forwarded-Host", host.clone()));
+        all.push(with("X-Original-Host", host.clone()));
+        all.push(with("Forwarded", format!("host=\"{host}\"")));
+        all.push(with("Origin", format!("https://{host}")));
+        all.push(with("Referer", format!("https://{host}/")));
+    }
+    all
+}
+
+fn paths(names: &[String], plain: &Request) -> Variants {
+    let mut all = Variants::new();
+    for name in names {
+        for before in ["t", "tenants", "tenant", "orgs", "o", ""] {
+            let front = if before.is_empty() { String::new() } else { format!("/{before}") };
+            let mut request = plain.clone();
+            request.path = format!("{front}/{name}{}", plain.path);
+            all.push((request.path.clone(), request));
+        }
+        let path = format!("/{name}{}", plain.path);
+        for header in ["X-Original-URL", "X-Rewrite-URL", "X-Forwarded-Prefix"] {
+            all.push((format!("{header}: {path}"), plain.clone().with_header(header, &*path)));
+        }
+    }
+    all
+}
+
+fn queries(names: &[String], plain: &Request) -> Variants {
+    let places =
+        ["tenant_id", "tenant", "tenantId", "tid", "org_id", "org", "account_id", "workspace"];
+    let mut all = Variants::new();
+    for place in places {
+        for name in names {
+            all.push((format!("?{place}={name}"), plain.clone().with_query(place, name)));
+        }
+    }
+    all
+}
+
+fn cookies(names: &[String], plain: &Request) -> Variants {
+    let mut all = Variants::new();
+    for place in ["tenant_id", "tenant", "org_id", "org"] {
+        for name in names {
+            let cookie = format!("{place}={name}");
+            all.push((format!("Cookie: {cookie}"), plain.clone().with_header("cookie", cookie)));
+        }
+    }
+    all
+}
+
+/// Names that some code reads as "all" or "internal".
+fn reserved(ground: &Ground<'_>, plain: &Request) -> Variants {
+    let mut all = Variants::new();
+    for header in header_names(ground).into_iter().take(ground.options.headers.len() + 2) {
+        for name in
+            ["*", "%", "all", "admin", "system", "root", "default", "public", "null", "0", ""]
+        {
+            all.push((format!("{header}: {name:?}"), plain.clone().with_header(&header, name)));
+        }
+    }
+    for name in ["*", "all", "admin", ""] {
+        all.push((format!("?tenant_id={name}"), plain.clone().with_query("tenant_id", name)));
+    }
+    all
+}
