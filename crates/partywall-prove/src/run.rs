@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use partywall::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Log, Note, Trial, Verdict};
+use crate::{Log, Note, Trial, Verdict, postgres::lint::Finding};
 
 /// Everything one run tried, and everything needed to judge it later.
 ///
@@ -26,6 +26,10 @@ pub struct Run {
     pub trials: Vec<Trial>,
     /// What else there is to know.
     pub notes: Vec<Note>,
+    /// What a lint found that no attack shows. It does not change the verdict, which is about what
+    /// was tried.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lint: Vec<Finding>,
 }
 
 /// What a run attacked.
@@ -93,7 +97,7 @@ impl Run {
     ) -> Self {
         let (trials, notes) = log.finish();
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        Self { id, started, ended, version, subject, trials, notes }
+        Self { id, started, ended, version, subject, trials, notes, lint: Vec::new() }
     }
 
     /// The verdict on the whole.

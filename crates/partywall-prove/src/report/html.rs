@@ -9,7 +9,10 @@ use super::{
     markup::Markup,
     tally::{Tally, conclusion, made_and_untried, not_tested, places},
 };
-use crate::{Attack, Control, Exit, Layer, Run, Trial, Verdict};
+use crate::{
+    Attack, Control, Exit, Layer, Run, Trial, Verdict,
+    postgres::lint::{Finding, Severity},
+};
 
 /// The report as one HTML page. It prints, follows the reader's light or dark scheme, and forbids
 /// itself scripts, foreign styles and requests by its own policy.
@@ -28,6 +31,7 @@ pub(super) fn write(run: &Run, catalogue: &[&'static Attack]) -> String {
             page.element("main", &[], |page| {
                 this_run(page, run, made.len());
                 open(page, run);
+                lint(page, run);
                 attacked(page, run);
                 untested(page, run, &untried);
                 notes(page, run);
@@ -106,6 +110,38 @@ fn open(page: &mut Markup, run: &Run) {
                 facts.extend(trial.accepted.as_deref().map(|why| ("Accepted because", why)));
                 pairs(page, &facts);
             });
+        }
+    });
+}
+
+fn lint(page: &mut Markup, run: &Run) {
+    if run.lint.is_empty() {
+        return;
+    }
+    section(page, "lint", "What no attack shows", |page| {
+        let columns = ["Rule", "Where", "What", "Evidence", "To do", "Severity"];
+        table(page, "Findings of the lint", &columns, |page| {
+            for finding in &run.lint {
+                page.element("tr", &[], |page| found(page, finding));
+            }
+        });
+    });
+}
+
+fn found(page: &mut Markup, finding: &Finding) {
+    let class = match finding.severity {
+        Severity::Error => "bad",
+        Severity::Warning | Severity::Note => "doubt",
+    };
+    page.element("th", &[("scope", "row")], |page| page.says("code", &[], &finding.rule));
+    page.says("td", &[], &finding.place);
+    page.says("td", &[], &finding.what);
+    page.says("td", &[], &finding.evidence);
+    page.element("td", &[], |page| page.says("code", &[], &finding.fix));
+    page.element("td", &[], |page| {
+        page.says("strong", &[("class", class)], finding.severity.as_str());
+        if let Some(reason) = &finding.accepted {
+            page.text(&format!(", accepted: {reason}"));
         }
     });
 }

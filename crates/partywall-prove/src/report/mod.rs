@@ -13,16 +13,23 @@ use std::{fmt, str::FromStr};
 
 use crate::{Attack, Run, catalogue};
 
+mod audit;
 pub mod controls;
+mod hex;
+mod history;
 mod html;
 mod json;
 mod junit;
 mod markup;
 mod sarif;
+pub mod sign;
 mod tally;
 mod text;
 mod visible;
 
+pub use audit::{Audit, Entry, Fault, Gap};
+pub use hex::{Digest, InvalidHex, PublicKey};
+pub use history::{Appended, History, HistoryError, read_bounded};
 pub use html::html;
 pub use json::{FORMAT, ReadError, json, read};
 pub use junit::junit;

@@ -2,14 +2,17 @@
 
 use std::collections::HashMap;
 
-use aws_lc_rs::digest::{SHA256, digest};
 use serde_json::{Value, json};
 
 use super::{
+    hex::Digest,
     known,
     visible::{on_one_line, visible_json},
 };
-use crate::{Attack, Exit, Run, Trial, Verdict, Weight};
+use crate::{
+    Attack, Exit, Run, Trial, Verdict, Weight,
+    postgres::lint::{Finding, Rule},
+};
 
 /// The report as SARIF 2.1.0 (OASIS): a rule for each attack, a result for each trial that leaked
 /// or could not be decided. What is accepted is suppressed, with its reason as justification.
@@ -22,14 +25,18 @@ pub fn sarif(run: &Run) -> String {
 
 pub(super) fn write(run: &Run, catalogue: &[&'static Attack]) -> String {
     let rules = Rules::of(run, catalogue);
-    let mut numbers: HashMap<_, usize> = HashMap::new();
+    let mut fingerprints = Fingerprints::default();
     let mut results = Vec::new();
     for trial in &run.trials {
-        let number = numbers.entry((&trial.attack, &trial.place)).or_default();
-        *number += 1;
+        // What was blocked is counted, too, so that the next one keeps its number.
+        let fingerprint = fingerprints.next(&trial.attack, &trial.place);
         if matches!(trial.verdict, Verdict::Leaked | Verdict::Undecided) {
-            results.push(result(trial, *number, &rules));
+            results.push(leak(trial, fingerprint, &rules));
         }
+    }
+    for finding in &run.lint {
+        let fingerprint = fingerprints.next(&finding.rule, &finding.place);
+        results.push(finding_of(finding, fingerprint, &rules));
     }
     let log = json!({
         "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
@@ -63,18 +70,16 @@ pub(super) fn write(run: &Run, catalogue: &[&'static Attack]) -> String {
     format!("{}\n", visible_json(&log))
 }
 
-fn result(trial: &Trial, number: usize, rules: &Rules) -> Value {
+fn leak(trial: &Trial, fingerprint: String, rules: &Rules) -> Value {
     let seen = on_one_line(trial.seen.text());
     let what = format!("{}: {} ({})", trial.place, trial.title, trial.verdict.as_str());
     let fix = trial.fix.as_deref().map(|fix| format!(" {fix}")).unwrap_or_default();
-    let mut result = json!({
+    let result = json!({
         "ruleId": trial.attack,
         "level": if trial.verdict == Verdict::Leaked { "error" } else { "warning" },
         "message": { "text": format!("{what}. Seen: {seen}.{fix}") },
-        "locations": [{
-            "logicalLocations": [{ "fullyQualifiedName": trial.place, "kind": "resource" }],
-        }],
-        "partialFingerprints": { "partywallTrial/v1": fingerprint(trial, number) },
+        "locations": located(&trial.place),
+        "partialFingerprints": { FINGERPRINT: fingerprint },
         "properties": {
             "attacker": trial.attacker,
             "victim": trial.victim,
@@ -83,24 +88,53 @@ fn result(trial: &Trial, number: usize, rules: &Rules) -> Value {
             "verdict": trial.verdict,
         },
     });
-    if let (Some(result), Some(index)) = (result.as_object_mut(), rules.index(&trial.attack)) {
-        result.insert("ruleIndex".to_owned(), index.into());
-        if let Some(reason) = &trial.accepted {
-            let suppression = json!([{
+    completed(result, rules.index(&trial.attack), trial.accepted.as_deref())
+}
+
+fn finding_of(finding: &Finding, fingerprint: String, rules: &Rules) -> Value {
+    let text = format!("{}: {}. {}", finding.place, finding.what, finding.fix);
+    let result = json!({
+        "ruleId": finding.rule,
+        "level": finding.severity.as_str(),
+        "message": { "text": text },
+        "locations": located(&finding.place),
+        "partialFingerprints": { FINGERPRINT: fingerprint },
+        "properties": { "evidence": finding.evidence, "page": finding.page },
+    });
+    completed(result, rules.index(&finding.rule), finding.accepted.as_deref())
+}
+
+fn located(place: &str) -> Value {
+    json!([{ "logicalLocations": [{ "fullyQualifiedName": place, "kind": "resource" }] }])
+}
+
+fn completed(mut result: Value, rule: Option<usize>, accepted: Option<&str>) -> Value {
+    if let Some(result) = result.as_object_mut() {
+        result.extend(rule.map(|index| ("ruleIndex".to_owned(), index.into())));
+        result.extend(accepted.map(|reason| {
+            let suppression = json!({
                 "kind": "external", "status": "accepted", "justification": reason,
-            }]);
-            result.insert("suppressions".to_owned(), suppression);
-        }
+            });
+            ("suppressions".to_owned(), json!([suppression]))
+        }));
     }
     result
 }
 
-/// The same for the same attack at the same place, run after run: neither the tenants, which may
-/// be made anew each time, nor the evidence count.
-fn fingerprint(trial: &Trial, number: usize) -> String {
-    let named = format!("{}\0{}\0{number}", trial.attack, trial.place);
-    let digest = digest(&SHA256, named.as_bytes());
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+const FINGERPRINT: &str = "partywall/v1";
+
+/// The same for the same attack or rule at the same place, run after run: neither the tenants,
+/// which may be made anew each time, nor the evidence count. The second trial of an attack at a
+/// place is told from the first by its number.
+#[derive(Default)]
+struct Fingerprints<'r>(HashMap<(&'r str, &'r str), usize>);
+
+impl<'r> Fingerprints<'r> {
+    fn next(&mut self, rule: &'r str, place: &'r str) -> String {
+        let number = self.0.entry((rule, place)).or_default();
+        *number += 1;
+        Digest::of(format!("{rule}\0{place}\0{number}").as_bytes()).to_string()
+    }
 }
 
 /// What else there is to know, and what was not tested: it must not look as if it had been.
@@ -134,6 +168,18 @@ impl Rules {
                 &trial.attack,
                 || json!({ "id": trial.attack, "shortDescription": { "text": trial.title } }),
             );
+        }
+        for finding in &run.lint {
+            rules.add(&finding.rule, || match Rule::by_id(&finding.rule) {
+                Some(rule) => json!({
+                    "id": rule.id,
+                    "shortDescription": { "text": rule.title },
+                    "fullDescription": { "text": rule.about },
+                    "helpUri": rule.page(),
+                    "properties": { "tags": rule.references },
+                }),
+                None => json!({ "id": finding.rule }),
+            });
         }
         rules
     }

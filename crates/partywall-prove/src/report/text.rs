@@ -7,7 +7,7 @@ use super::{
     tally::{Tally, conclusion, made_and_untried, not_tested, places},
     visible::on_one_line,
 };
-use crate::{Attack, Exit, Layer, Run, Trial, Verdict};
+use crate::{Attack, Exit, Layer, Run, Trial, Verdict, postgres::lint::Severity};
 
 /// How a word is meant, for whoever has colours.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -41,6 +41,7 @@ pub(super) fn write(run: &Run, catalogue: &[&'static Attack], paint: Paint<'_>) 
     page.head(run);
     page.places(run);
     page.not_tested(run, catalogue);
+    page.lint(run);
     page.notes(run);
     page.verdict(run);
     page.out
@@ -147,6 +148,28 @@ impl Page<'_> {
                 let layer = layer.as_str();
                 self.line(&format!("  not part of this run, {layer}: {}", ids.join(", ")));
             }
+        }
+        self.line("");
+    }
+
+    fn lint(&mut self, run: &Run) {
+        if run.lint.is_empty() {
+            return;
+        }
+        self.line("Lint, what no attack shows:");
+        for finding in &run.lint {
+            let tone = match (finding.severity, &finding.accepted) {
+                (Severity::Note, _) | (_, Some(_)) => Tone::Quiet,
+                (Severity::Warning, None) => Tone::Doubt,
+                (Severity::Error, None) => Tone::Bad,
+            };
+            let severity = (self.paint)(tone, finding.severity.as_str());
+            let (place, what) = (on_one_line(&finding.place), on_one_line(&finding.what));
+            self.line(&format!("  {severity}  {place}: {what} [{}]", on_one_line(&finding.rule)));
+            let mut facts =
+                vec![("fix", on_one_line(&finding.fix)), ("seen", on_one_line(&finding.evidence))];
+            facts.extend(finding.accepted.as_deref().map(|why| ("accepted", on_one_line(why))));
+            self.pairs(6, &facts);
         }
         self.line("");
     }

@@ -7,5 +7,8 @@
 
 mod harness;
 mod planted;
+mod report;
+mod report_history;
+mod report_hostile;
 mod stores;
 mod stores_sqlite;
