@@ -8,6 +8,7 @@ use terminal::Terminal;
 mod check;
 mod config;
 mod postgres;
+mod prove;
 mod serve;
 mod terminal;
 mod token;
@@ -25,6 +26,9 @@ struct Cli {
 enum Command {
     /// Start everything on embedded defaults, with a sample application, and show that it holds
     Up(up::Args),
+    /// Attack the walls, and say what came of it
+    #[command(after_help = prove::HELP)]
+    Prove(prove::Args),
     /// Run the control plane and identity provider
     #[command(after_help = serve::HELP)]
     Serve(serve::Args),
@@ -42,6 +46,7 @@ enum Command {
 const EXAMPLES: &str = "\
 Examples:
   partywall up                                     See it work, in one minute
+  partywall prove postgres://app@localhost/shop    Attack a database, as one tenant and the other
   partywall check                                  Find everything wrong with ./partywall.toml
   partywall token verify < tokens.txt              Say of each token what it proves, or why not
   partywall postgres init --table invoices         Print the SQL that walls a table
@@ -51,6 +56,7 @@ Exit codes:
   0  yes: it held, it is good, all were accepted
   1  no: there were findings or refusals, or it failed while running
   2  the question could not be put: wrong usage, configuration or input
+`prove` says more: 1 leaked, 2 undecided, 3 could not run.
 
 Environment:
   PARTYWALL_LOG  what to log, e.g. `info` or `partywall_server=debug`
@@ -59,6 +65,10 @@ Environment:
 fn main() -> ExitCode {
     let terminal = Terminal::detect();
     match Cli::parse().command {
+        Command::Prove(args) => {
+            terminal.start_logging("error");
+            prove::run(&args, &terminal)
+        }
         Command::Check(args) => check::run(&args, &terminal),
         Command::Token(token::Command::Verify(args)) => token::run(&args, &terminal),
         Command::Postgres(postgres::Command::Init(args)) => postgres::run(&args, &terminal),

@@ -59,6 +59,14 @@ impl Terminal {
         let _ = writeln!(io::stderr(), "{message}");
     }
 
+    /// Says on standard error what is being done right now, over what was said before; to a
+    /// terminal only. Nothing takes the line away.
+    pub(crate) fn progress(&self, doing: &str) {
+        if io::stderr().is_terminal() {
+            let _ = write!(io::stderr(), "\r\x1b[K{doing}");
+        }
+    }
+
     /// Complains of an error and everything it came from.
     pub(crate) fn complain_of(&self, error: &dyn Error) {
         let mut message = error.to_string();
@@ -105,6 +113,15 @@ impl Terminal {
         F: Future<Output = Result<ExitCode, E>>,
         E: Error + 'static,
     {
+        self.block_on_or(NO, run)
+    }
+
+    /// As [`block_on`](Self::block_on), with a code of its own for what fails.
+    pub(crate) fn block_on_or<F, E>(&self, failed: u8, run: impl FnOnce() -> F) -> ExitCode
+    where
+        F: Future<Output = Result<ExitCode, E>>,
+        E: Error + 'static,
+    {
         let runtime = match tokio::runtime::Runtime::new() {
             Ok(runtime) => runtime,
             Err(error) => {
@@ -116,7 +133,7 @@ impl Terminal {
             Ok(code) => code,
             Err(error) => {
                 self.complain_of(&error);
-                ExitCode::from(NO)
+                ExitCode::from(failed)
             }
         }
     }

@@ -1,0 +1,129 @@
+//! `partywall prove`: attacking the walls, and saying what came of it.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::PathBuf,
+    process::ExitCode,
+    sync::{Mutex, PoisonError},
+};
+
+use aws_lc_rs::rand;
+use partywall::{Clock, SystemClock};
+use partywall_prove::{
+    Exception, Exit, Log, Progress, Run, Trial,
+    postgres::{self, Address},
+};
+
+use crate::terminal::Terminal;
+
+use self::postgres_options::PostgresOptions;
+
+mod postgres_options;
+
+pub(crate) const HELP: &str = "\
+With nothing but an address, every table of the database is attacked: as the application's role, as
+two tenants made up for it, in one transaction that is rolled back. The address should be the
+application's own; with an administrator's, the role is looked for, or named with --role. Give the
+password with PGPASSWORD or ~/.pgpass rather than in the address.
+
+Examples:
+  partywall prove postgres://app@localhost/shop --shared countries
+  partywall prove postgres://postgres@localhost/shop --role app --parameters-only
+  partywall prove postgres://app@db.internal/shop --read-only --tenants acme,globex
+  partywall prove postgres://app@localhost/shop --accept 'postgres.reference=ids are random uuids'
+
+Exit codes:
+  0  proven: every attack was blocked, each beside a control that succeeded, or is accepted
+  1  at least one went through
+  2  none went through, and at least one could not be decided, or something is not declared
+  3  could not run";
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The PostgreSQL database to attack
+    #[arg(value_name = "postgres://…")]
+    url: String,
+    #[command(flatten)]
+    postgres: PostgresOptions,
+    /// A leak or an open question that is acceptable, and why; it stays in the report
+    #[arg(long = "accept", value_name = "ATTACK[@PLACE]=REASON")]
+    accepted: Vec<Exception>,
+}
+
+/// Attacks what the arguments name.
+pub(crate) fn run(args: &Args, terminal: &Terminal) -> ExitCode {
+    terminal.block_on_or(Exit::CouldNotRun.code(), || attack(args, terminal))
+}
+
+async fn attack(args: &Args, terminal: &Terminal) -> Result<ExitCode, ProveError> {
+    let options = args.postgres.options()?;
+    let address = Address::parse(&args.url)?;
+    let (clock, watcher) = (SystemClock::default(), Watcher::new(*terminal));
+    let started = clock.now();
+    let mut log = Log::new(args.accepted.clone(), &watcher);
+    let subject = postgres::prove(&address, &options, &mut log).await;
+    watcher.rest();
+    let run = Run::new(run_id()?, started, clock.now(), subject?, log);
+    let text = partywall_prove::report::text(&run, &partywall_prove::report::uncoloured);
+    print!("{text}");
+    Ok(run.exit().into())
+}
+
+/// 16 random bytes in hexadecimal.
+fn run_id() -> Result<String, ProveError> {
+    let mut bytes = [0; 16];
+    rand::fill(&mut bytes).map_err(|_| ProveError::NoRandomness)?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Why nothing could be attacked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProveError {
+    /// The database.
+    #[error(transparent)]
+    Postgres(#[from] postgres::CannotRun),
+    /// A file that an option names.
+    #[error("{}: {source}: name a file that can be read", path.display())]
+    Unreadable { path: PathBuf, source: std::io::Error },
+    /// The ticket key.
+    #[error("{}: not a ticket key: 32 to 64 bytes, or as many pairs of hexadecimal digits", path.display())]
+    TicketKey { path: PathBuf },
+    /// `--tenants`.
+    #[error("--tenants takes two different tenants: --tenants acme,globex")]
+    Tenants,
+    /// The machine.
+    #[error("this machine has no randomness to give")]
+    NoRandomness,
+}
+
+/// Says on standard error which table or route is being attacked.
+struct Watcher {
+    terminal: Terminal,
+    seen: Mutex<BTreeSet<String>>,
+}
+
+impl Watcher {
+    fn new(terminal: Terminal) -> Self {
+        Self { terminal, seen: Mutex::default() }
+    }
+
+    /// Takes the last line away.
+    fn rest(&self) {
+        self.terminal.progress("");
+    }
+}
+
+impl Progress for Watcher {
+    fn begin(&self, place: &str) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.insert(place.to_owned());
+        self.terminal.progress(&format!("attacking {place} ({})", seen.len()));
+    }
+
+    fn judged(&self, _trial: &Trial) {}
+}
+
+pub(crate) fn read(path: &PathBuf) -> Result<Vec<u8>, ProveError> {
+    fs::read(path).map_err(|source| ProveError::Unreadable { path: path.clone(), source })
+}
