@@ -23,7 +23,11 @@ pub(super) async fn attack(
 ) {
     let mut raid = Raid { ground, attacker, victim };
     raid.lists(log).await;
-    let mut routes: Vec<&Route> = ground.routes.iter().filter(|route| route.takes_id()).collect();
+    let mut routes: Vec<&Route> = ground
+        .routes
+        .iter()
+        .filter(|route| route.takes_id() || route.takes_marker_in_query())
+        .collect();
     routes.sort_by_key(|route| rank(&route.method));
     for route in &routes {
         raid.by_id(route, log).await;

@@ -36,7 +36,7 @@ pub use tenant::{Decoy, Issuer, IssuerError, Tenant, Token};
 pub(crate) use catalogue::CATALOGUE;
 
 use self::{client::Client, estate::Estate, ground::Ground};
-use crate::Log;
+use crate::{Layer, Log};
 
 /// A running system, as far as it must be known to be attacked.
 #[derive(Clone, Debug)]
@@ -56,6 +56,8 @@ pub struct System {
 /// How far to go.
 #[derive(Clone, Debug)]
 pub struct Options {
+    /// What to try: [`Layer::Token`], [`Layer::Hint`], [`Layer::Http`]. All three unless told.
+    pub layers: Vec<Layer>,
     /// Whether to plant, change and delete. Without, only ids given or listed are read.
     pub writes: bool,
     /// How long an answer may take.
@@ -73,6 +75,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
+            layers: vec![Layer::Token, Layer::Hint, Layer::Http],
             writes: true,
             timeout: Duration::from_secs(10),
             settle: Duration::from_secs(10),
@@ -112,11 +115,12 @@ impl System {
             ground.settle(&mut estate, log).await;
             estates.push(estate);
         }
-        if let Some(first) = estates.first_mut() {
+        let tries = |layer| self.options.layers.contains(&layer);
+        if let Some(first) = estates.first_mut().filter(|_| tries(Layer::Token)) {
             tokens::without_any(&ground, first, log).await;
         }
         let count = estates.len();
-        for at in 0..count {
+        for at in (0..count).filter(|_| tries(Layer::Token)) {
             // The verifier does not know who asks: one attacker for each victim is enough.
             if let (Some(attacker), Some(victim)) = (estates.get(at), estates.get((at + 1) % count))
             {
@@ -129,11 +133,15 @@ impl System {
                 continue;
             };
             log.begin(&format!("{} against {}", attacker.name(), victim.name()));
-            hints::attack(&ground, attacker, victim, log).await;
-            if self.options.writes {
-                assign::attack(&ground, attacker, victim, log).await;
+            if tries(Layer::Hint) {
+                hints::attack(&ground, attacker, victim, log).await;
             }
-            api::attack(&ground, attacker, victim, log).await;
+            if tries(Layer::Http) {
+                if self.options.writes {
+                    assign::attack(&ground, attacker, victim, log).await;
+                }
+                api::attack(&ground, attacker, victim, log).await;
+            }
         }
         for estate in &mut estates {
             let left = estate.clear(&ground.client, &self.routes).await;

@@ -40,8 +40,9 @@ pub(super) async fn without_any(ground: &Ground<'_>, owner: &mut Estate, log: &m
         owner.note_created(route, &request, &owned);
         let seen = format!("{owned} to {}", owner.name());
         let control = match owned.status() {
-            Some(401 | 403) | None => Control::failed(seen),
-            Some(_) => Control::held(seen),
+            _ if is_unclear(&owned) => Control::failed(seen),
+            Some(401 | 403) => Control::failed(seen),
+            _ => Control::held(seen),
         };
         let draft = draft.tried(format!("{request}, no credentials"));
         log.record(draft.judge(turned_away(&answer), control));

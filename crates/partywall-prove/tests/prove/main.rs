@@ -12,3 +12,4 @@ mod report_history;
 mod report_hostile;
 mod stores;
 mod stores_sqlite;
+mod system;
