@@ -106,9 +106,14 @@ impl Exception {
         &self.reason
     }
 
-    fn is_of(&self, trial: &Trial) -> bool {
+    /// Whether it accepts what is known by this id at this place.
+    pub(crate) fn accepts(&self, id: &str, at: &str) -> bool {
         let place = self.place.as_deref().unwrap_or("*");
-        matches(&self.attack, &trial.attack) && matches(place, &trial.place)
+        matches(&self.attack, id) && matches(place, at)
+    }
+
+    fn is_of(&self, trial: &Trial) -> bool {
+        self.accepts(&trial.attack, &trial.place)
     }
 }
 

@@ -259,7 +259,7 @@ rules! {
         ["T-07", "CVE-2025-8713"];
     EVENT_TRIGGER = "postgres-lint.event-trigger", Error,
         "an event trigger whose function the application can replace",
-        "It runs with the rights of whoever migrates next.",
+        "Event triggers run with the rights of whoever issues the statement: the next migration does what the application put there.",
         ["T-05"];
     SERVER_VERSION = "postgres-lint.server-version", Warning,
         "the server has known holes",
