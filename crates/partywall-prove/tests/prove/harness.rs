@@ -40,7 +40,8 @@ impl Bench {
         // The server's user must be able to pass through.
         let open = fs::Permissions::from_mode(0o711);
         let dir = tempfile::Builder::new().permissions(open).tempdir().unwrap().keep();
-        let options = ClusterOptions::new(dir.join("pg")).not_durable();
+        let options =
+            ClusterOptions::new(dir.join("pg")).not_durable().setting("wal_level", "logical");
         let prepared = Cluster::start(&options).unwrap();
         // SCRAM costs a debug build more than the attacks do.
         fs::write(prepared.data_dir().join("pg_hba.conf"), "local all all trust\n").unwrap();
@@ -81,6 +82,11 @@ impl Database {
     pub(crate) async fn number(&self, sql: &str) -> i64 {
         let mut admin = PgConnection::connect_with(&self.options).await.unwrap();
         sqlx::query_scalar(AssertSqlSafe(sql.to_owned())).fetch_one(&mut admin).await.unwrap()
+    }
+
+    /// How the superuser connects.
+    pub(crate) fn options(&self) -> &PgConnectOptions {
+        &self.options
     }
 
     /// The way in for the superuser.

@@ -6,6 +6,7 @@
 )]
 
 mod harness;
+mod lint;
 mod planted;
 mod report;
 mod report_history;

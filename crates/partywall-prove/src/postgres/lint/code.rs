@@ -2,7 +2,9 @@
 
 use sqlx::FromRow;
 
-use super::{Finding, LintError, Rule, Severity, rules, scope::Scope};
+use super::{
+    Finding, LintError, Rule, Severity, rules, scope::Scope, tokens::qualifies_everything,
+};
 
 pub(super) async fn check(scope: &mut Scope<'_>) -> Result<Vec<Finding>, LintError> {
     let version = scope.version;
@@ -114,6 +116,7 @@ struct Definer {
     name: String,
     callers: String,
     pinned: bool,
+    body: String,
     #[sqlx(flatten)]
     powers: Powers,
 }
@@ -130,7 +133,7 @@ impl Definer {
             );
             findings.push(definer(&rules::DEFINER_FUNCTION, &place, what, fix, severity));
         }
-        if !self.pinned {
+        if !self.pinned && !qualifies_everything(&self.body) {
             let what =
                 format!("{name} is SECURITY DEFINER with the search_path of whoever calls it");
             let fix = format!("ALTER FUNCTION {name} SET search_path = pg_catalog, pg_temp");
@@ -229,7 +232,7 @@ macro_rules! powers {
 
 const FUNCTIONS: &str = concat!(
     "SELECT format('%I.%I(%s)', n.nspname, f.proname, pg_get_function_identity_arguments(f.oid)) AS name,
-       g.callers, coalesce(f.proconfig::text ~ '[{,\"]search_path=', false) AS pinned, ",
+       g.callers, coalesce(f.proconfig::text ~ '[{,\"]search_path=', false) AS pinned, b.body, ",
     powers!(),
     "
   FROM pg_proc f JOIN pg_namespace n ON n.oid = f.pronamespace JOIN pg_roles o ON o.oid = f.proowner

@@ -3,7 +3,7 @@
 use sqlx::{FromRow, postgres::types::Oid};
 
 use super::{
-    Finding, LintError, Severity, expression, policies::Policy, rules, scope::Scope, tables::Table,
+    Finding, LintError, Severity, policies::Policy, rules, scope::Scope, tables::Table, tokens,
 };
 
 /// What the policies go by.
@@ -135,7 +135,7 @@ pub(super) async fn read(scope: &mut Scope<'_>, policies: &[Policy]) -> Result<C
         let place = policy.place(table);
         let called = functions.iter().filter(|f| f.policy == policy.oid && !f.proves());
         let texts: Vec<&str> = policy.expressions().chain(called.map(|f| &*f.body)).collect();
-        for name in texts.iter().flat_map(|text| expression::settings(text)) {
+        for name in texts.iter().flat_map(|text| tokens::settings(text)) {
             add(&mut settings, name, &place, table);
         }
         let claims = policy.expressions().find(|text| text.contains("user_metadata"));

@@ -5,6 +5,8 @@
 //! understood, what stands between them is looked at as a whole. What is not understood is never
 //! taken for a wall.
 
+use super::tokens::{Token, tokens};
+
 /// What an expression does for the tenant column.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Judgement {
@@ -36,26 +38,6 @@ pub(super) fn judge(text: &str, columns: Columns<'_>) -> Judgement {
     Expression::parse(&tokens(text)).judge(columns)
 }
 
-/// The settings that an expression or a function's text reads, in the order they are read.
-pub(super) fn settings(text: &str) -> Vec<String> {
-    let tokens = tokens(text);
-    let called = tokens.windows(3).filter_map(|window| match window {
-        [Token::Word(name), Token::Punct('('), Token::Text(setting)]
-            if name.eq_ignore_ascii_case("current_setting") =>
-        {
-            Some(setting.clone())
-        }
-        _ => None,
-    });
-    let mut found: Vec<String> = Vec::new();
-    for setting in called {
-        if !found.contains(&setting) {
-            found.push(setting);
-        }
-    }
-    found
-}
-
 /// Whether a column of the row is compared with something the session is: what a wall looks like,
 /// whoever named the column.
 pub(super) fn compares(text: &str, table: &str, column: &str) -> bool {
@@ -65,24 +47,6 @@ pub(super) fn compares(text: &str, table: &str, column: &str) -> bool {
         found |= atom.judge(columns) == Judgement::Binds && !is_false(&atom.0);
     });
     found
-}
-
-#[derive(Clone, Debug, Eq, PartialEq)]
-enum Token {
-    /// A name or keyword; quoted names without their quotes.
-    Word(String),
-    /// A string literal's content.
-    Text(String),
-    Number(String),
-    /// A run of operator characters.
-    Operator(String),
-    Punct(char),
-}
-
-impl Token {
-    fn is(&self, keyword: &str) -> bool {
-        matches!(self, Self::Word(word) if word.eq_ignore_ascii_case(keyword))
-    }
 }
 
 enum Expression {
@@ -437,69 +401,6 @@ fn depth_after(depth: usize, token: &Token) -> usize {
     }
 }
 
-fn tokens(text: &str) -> Vec<Token> {
-    let mut tokens = Vec::new();
-    let mut rest = text.chars().peekable();
-    let word_char = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
-    while let Some(c) = rest.next() {
-        let take = |first: char,
-                    rest: &mut std::iter::Peekable<std::str::Chars<'_>>,
-                    more: &dyn Fn(char) -> bool| {
-            let mut taken = String::from(first);
-            while let Some(next) = rest.next_if(|c| more(*c)) {
-                taken.push(next);
-            }
-            taken
-        };
-        match c {
-            c if c.is_whitespace() => {}
-            '\'' | '"' => {
-                let content = quoted(c, &mut rest);
-                tokens.push(if c == '"' { Token::Word(content) } else { Token::Text(content) });
-            }
-            // E'…' as the server writes literals with a backslash.
-            'E' if rest.peek() == Some(&'\'') => {}
-            c if c.is_ascii_digit() => {
-                let number = take(c, &mut rest, &|c| c.is_ascii_digit() || c == '.');
-                tokens.push(Token::Number(number));
-            }
-            c if word_char(c) => tokens.push(Token::Word(take(c, &mut rest, &word_char))),
-            '(' | ')' | '[' | ']' | ',' | '.' | ';' => tokens.push(Token::Punct(c)),
-            c => {
-                let operator = |c: char| "+-*/<>=~!@#%^&|`?:".contains(c);
-                tokens.push(Token::Operator(take(c, &mut rest, &operator)));
-            }
-        }
-    }
-    without_literal_casts(tokens)
-}
-
-fn quoted(quote: char, rest: &mut std::iter::Peekable<std::str::Chars<'_>>) -> String {
-    let mut content = String::new();
-    while let Some(c) = rest.next() {
-        if c == quote && rest.next_if_eq(&quote).is_none() {
-            break;
-        }
-        content.push(c);
-    }
-    content
-}
-
-/// `'x'::text` is a text; the type says nothing about the tenant.
-fn without_literal_casts(tokens: Vec<Token>) -> Vec<Token> {
-    let mut plain: Vec<Token> = Vec::with_capacity(tokens.len());
-    let mut tokens = tokens.into_iter().peekable();
-    while let Some(token) = tokens.next() {
-        let literal = matches!(plain.last(), Some(Token::Text(_) | Token::Number(_)));
-        if literal && token == Token::Operator("::".to_owned()) {
-            tokens.next();
-            continue;
-        }
-        plain.push(token);
-    }
-    plain
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -579,12 +480,7 @@ mod tests {
     }
 
     #[test]
-    fn m24_settings_are_read_out_of_expressions_and_bodies() {
-        let body =
-            "select nullif(current_setting('request.jwt.claims', true), '')::jsonb ->> 'sub'";
-        assert_eq!(settings(body), ["request.jwt.claims"]);
-        assert_eq!(settings("pg_catalog.current_setting('a.b'::text)"), ["a.b"]);
-        assert_eq!(settings("'current_setting(''x'')'"), [""; 0]);
+    fn m24_a_column_counts_as_compared_only_with_the_session() {
         assert!(compares("((user_id = auth.uid()) OR is_public)", "notes", "user_id"));
         assert!(!compares("((user_id = auth.uid()) OR is_public)", "notes", "is_public"));
     }

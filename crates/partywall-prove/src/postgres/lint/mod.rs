@@ -25,6 +25,7 @@ pub mod rules;
 mod scope;
 mod server;
 mod tables;
+mod tokens;
 
 use std::str::FromStr;
 

@@ -1,0 +1,1 @@
+//! pgrls itself, where it is installed, on the same schemas.
