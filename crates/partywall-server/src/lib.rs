@@ -63,8 +63,9 @@ pub use bundle::{CompileError, PublishedBundle};
 pub use config::{BundlePolicy, ConfigError, Issuer, Resource, Resources, ServerConfig};
 pub use control::{
     Actor, Administrator, AuditRecord, BillingReference, ClientId, ClientSecret, ControlError,
-    ControlPlane, InvalidMachine, InvalidProfile, Machine, MachineCredentials, MachineStatus,
-    Metadata, NewMachine, NewTenant, OpenError, Scope, Tenant, TenantProfile,
+    ControlPlane, Decoy, InvalidMachine, InvalidProfile, Machine, MachineCredentials,
+    MachineStatus, Metadata, NewMachine, NewTenant, OpenError, Scope, SignedDecoy, Tenant,
+    TenantProfile,
 };
 pub use keys::{
     KeyError, KeyPolicy, RingError, SealError, SealingKey, SigningAlgorithm, UnknownAlgorithm,

@@ -26,6 +26,7 @@ use crate::{
         policy::{self, Policy},
     },
 };
+pub use decoy::{Decoy, SignedDecoy};
 pub(crate) use machine::SecretHash;
 pub use machine::{
     ClientId, ClientSecret, InvalidMachine, Machine, MachineCredentials, MachineStatus, NewMachine,
@@ -35,6 +36,7 @@ pub use tenant::{
     Administrator, BillingReference, InvalidProfile, Metadata, NewTenant, Tenant, TenantProfile,
 };
 
+mod decoy;
 mod machine;
 mod opening;
 mod revocation;

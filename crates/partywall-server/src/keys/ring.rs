@@ -40,6 +40,15 @@ impl TokenKeys {
         Ok(self.active.sign_jws("at+jwt", claims)?)
     }
 
+    /// Signs claims that are to be refused, or refused for this `typ`.
+    pub(crate) fn sign_decoy(
+        &self,
+        typ: &str,
+        claims: &impl Serialize,
+    ) -> Result<String, KeyError> {
+        Ok(self.active.sign_jws(typ, claims)?)
+    }
+
     /// The published key set as `/jwks` serves it (RFC 7517 5).
     pub(crate) fn jwks(&self) -> &Bytes {
         &self.jwks
