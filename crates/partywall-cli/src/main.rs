@@ -28,7 +28,7 @@ enum Command {
     Up(up::Args),
     /// Attack the walls, and say what came of it
     #[command(after_help = prove::HELP)]
-    Prove(prove::Args),
+    Prove(Box<prove::Args>),
     /// Run the control plane and identity provider
     #[command(after_help = serve::HELP)]
     Serve(serve::Args),

@@ -31,6 +31,10 @@ pub(crate) enum Colour {
     Green,
     /// It does not.
     Red,
+    /// Nobody can say.
+    Yellow,
+    /// Less important than its surroundings.
+    Dim,
 }
 
 impl Terminal {
@@ -143,6 +147,8 @@ fn paint(coloured: bool, colour: Colour, word: &str) -> String {
     let code = match colour {
         Colour::Green => 32,
         Colour::Red => 31,
+        Colour::Yellow => 33,
+        Colour::Dim => 2,
     };
     if coloured { format!("\x1b[{code}m{word}\x1b[0m") } else { word.to_owned() }
 }

@@ -17,9 +17,14 @@ use partywall_prove::{
 
 use crate::terminal::Terminal;
 
-use self::postgres_options::PostgresOptions;
+use self::{
+    output::{Output, OutputError},
+    postgres_options::PostgresOptions,
+};
 
+mod output;
 mod postgres_options;
+mod verify;
 
 pub(crate) const HELP: &str = "\
 With nothing but an address, every table of the database is attacked: as the application's role, as
@@ -32,6 +37,8 @@ Examples:
   partywall prove postgres://postgres@localhost/shop --role app --parameters-only
   partywall prove postgres://app@db.internal/shop --read-only --tenants acme,globex
   partywall prove postgres://app@localhost/shop --accept 'postgres.reference=ids are random uuids'
+  partywall prove postgres://app@localhost/shop --report html=proof.html --history proofs/
+  partywall prove verify proofs/ --key auditor/key.pub
 
 Exit codes:
   0  proven: every attack was blocked, each beside a control that succeeded, or is accepted
@@ -40,34 +47,49 @@ Exit codes:
   3  could not run";
 
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    instead: Option<Instead>,
     /// The PostgreSQL database to attack
-    #[arg(value_name = "postgres://…")]
-    url: String,
+    #[arg(value_name = "postgres://…", required = true)]
+    url: Option<String>,
     #[command(flatten)]
     postgres: PostgresOptions,
     /// A leak or an open question that is acceptable, and why; it stays in the report
     #[arg(long = "accept", value_name = "ATTACK[@PLACE]=REASON")]
     accepted: Vec<Exception>,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// What can be done instead of attacking.
+#[derive(clap::Subcommand)]
+enum Instead {
+    /// Check the signed records of earlier runs, without a network
+    #[command(after_help = verify::HELP)]
+    Verify(verify::Args),
 }
 
 /// Attacks what the arguments name.
 pub(crate) fn run(args: &Args, terminal: &Terminal) -> ExitCode {
+    if let Some(Instead::Verify(args)) = &args.instead {
+        return verify::run(args, terminal);
+    }
     terminal.block_on_or(Exit::CouldNotRun.code(), || attack(args, terminal))
 }
 
 async fn attack(args: &Args, terminal: &Terminal) -> Result<ExitCode, ProveError> {
     let options = args.postgres.options()?;
-    let address = Address::parse(&args.url)?;
+    let address = Address::parse(args.url.as_deref().unwrap_or_default())?;
+    args.output.prepare()?;
     let (clock, watcher) = (SystemClock::default(), Watcher::new(*terminal));
     let started = clock.now();
     let mut log = Log::new(args.accepted.clone(), &watcher);
     let subject = postgres::prove(&address, &options, &mut log).await;
     watcher.rest();
     let run = Run::new(run_id()?, started, clock.now(), subject?, log);
-    let text = partywall_prove::report::text(&run, &partywall_prove::report::uncoloured);
-    print!("{text}");
-    Ok(run.exit().into())
+    Ok(args.output.deliver(&run, terminal))
 }
 
 /// 16 random bytes in hexadecimal.
@@ -92,6 +114,9 @@ pub(crate) enum ProveError {
     /// `--tenants`.
     #[error("--tenants takes two different tenants: --tenants acme,globex")]
     Tenants,
+    /// The report has nowhere to go.
+    #[error(transparent)]
+    Output(#[from] OutputError),
     /// The machine.
     #[error("this machine has no randomness to give")]
     NoRandomness,

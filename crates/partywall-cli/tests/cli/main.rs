@@ -9,6 +9,7 @@
 mod check;
 mod harness;
 mod postgres;
+mod prove_verify;
 mod serve;
 mod usage;
 mod verify;

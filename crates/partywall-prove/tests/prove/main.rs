@@ -11,6 +11,7 @@ mod planted;
 mod report;
 mod report_history;
 mod report_hostile;
+mod report_schema;
 mod stores;
 mod stores_sqlite;
 mod system;
