@@ -35,7 +35,7 @@ fn faults(value: &Value, schema: &Value, root: &Value, at: &str, found: &mut Vec
     }
     for (name, inner) in value.as_object().into_iter().flatten() {
         let known = schema["properties"].get(name).or_else(|| schema.get("additionalProperties"));
-        let named = schema["propertyNames"]["enum"].as_array();
+        let named = schema.pointer("/propertyNames/enum").and_then(Value::as_array);
         match known {
             Some(known) if named.is_none_or(|names| names.contains(&name.as_str().into())) => {
                 faults(inner, known, root, &format!("{at}.{name}"), found);
