@@ -9,6 +9,7 @@
 mod check;
 mod harness;
 mod postgres;
+mod prove_reports;
 mod prove_verify;
 mod serve;
 mod usage;
