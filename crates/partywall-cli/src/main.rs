@@ -38,7 +38,7 @@ enum Command {
     /// Look at tokens
     #[command(subcommand)]
     Token(token::Command),
-    /// Prepare a PostgreSQL database
+    /// Prepare a PostgreSQL database, or look at one
     #[command(subcommand)]
     Postgres(postgres::Command),
 }
@@ -50,6 +50,7 @@ Examples:
   partywall check                                  Find everything wrong with ./partywall.toml
   partywall token verify < tokens.txt              Say of each token what it proves, or why not
   partywall postgres init --table invoices         Print the SQL that walls a table
+  partywall postgres lint postgres://localhost/db  Find what weakens its walls
   partywall serve --config /etc/partywall.toml     Run the control plane
 
 Exit codes:
@@ -71,7 +72,10 @@ fn main() -> ExitCode {
         }
         Command::Check(args) => check::run(&args, &terminal),
         Command::Token(token::Command::Verify(args)) => token::run(&args, &terminal),
-        Command::Postgres(postgres::Command::Init(args)) => postgres::run(&args, &terminal),
+        Command::Postgres(command) => {
+            terminal.start_logging("error");
+            postgres::run(&command, &terminal)
+        }
         Command::Serve(args) => {
             terminal.start_logging("info");
             serve::run(&args, &terminal)

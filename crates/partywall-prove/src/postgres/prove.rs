@@ -112,6 +112,10 @@ impl Address {
         format!("postgres://{}@{host}/{database}", self.0.get_username())
     }
 
+    pub(crate) fn options(&self) -> &PgConnectOptions {
+        &self.0
+    }
+
     pub(crate) fn host(&self) -> &str {
         self.0.get_host()
     }

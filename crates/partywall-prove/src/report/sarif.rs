@@ -39,7 +39,7 @@ pub(super) fn write(run: &Run, catalogue: &[&'static Attack]) -> String {
         results.push(finding_of(finding, fingerprint, &rules));
     }
     let log = json!({
-        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "$schema": FORMAT,
         "version": "2.1.0",
         "runs": [{
             "tool": { "driver": {
@@ -68,6 +68,22 @@ pub(super) fn write(run: &Run, catalogue: &[&'static Attack]) -> String {
     // Strings and numbers only: there is nothing that could fail.
     let log = serde_json::to_string_pretty(&log).unwrap_or_default();
     format!("{}\n", visible_json(&log))
+}
+
+/// The schema of the format.
+pub(super) const FORMAT: &str = "https://json.schemastore.org/sarif-2.1.0.json";
+
+/// The findings of a lint as results, after the rules they go by.
+pub(super) fn findings(findings: &[Finding]) -> (Vec<Value>, Vec<Value>) {
+    let mut rules = Rules { described: Vec::new(), indices: HashMap::new() };
+    rules.add_findings(findings);
+    let mut fingerprints = Fingerprints::default();
+    let results = findings.iter().map(|finding| {
+        let fingerprint = fingerprints.next(&finding.rule, &finding.place);
+        finding_of(finding, fingerprint, &rules)
+    });
+    let results = results.collect();
+    (rules.described, results)
 }
 
 fn leak(trial: &Trial, fingerprint: String, rules: &Rules) -> Value {
@@ -169,8 +185,13 @@ impl Rules {
                 || json!({ "id": trial.attack, "shortDescription": { "text": trial.title } }),
             );
         }
-        for finding in &run.lint {
-            rules.add(&finding.rule, || match Rule::by_id(&finding.rule) {
+        rules.add_findings(&run.lint);
+        rules
+    }
+
+    fn add_findings(&mut self, findings: &[Finding]) {
+        for finding in findings {
+            self.add(&finding.rule, || match Rule::by_id(&finding.rule) {
                 Some(rule) => json!({
                     "id": rule.id,
                     "shortDescription": { "text": rule.title },
@@ -181,7 +202,6 @@ impl Rules {
                 None => json!({ "id": finding.rule }),
             });
         }
-        rules
     }
 
     fn add(&mut self, id: &str, describe: impl FnOnce() -> Value) {

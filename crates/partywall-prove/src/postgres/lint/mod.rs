@@ -27,8 +27,6 @@ mod server;
 mod tables;
 mod tokens;
 
-use std::str::FromStr;
-
 use sqlx::{Connection as _, PgConnection};
 
 pub use declared::{StoreKind, application_only};
@@ -36,6 +34,7 @@ pub use finding::{Finding, Severity};
 pub use report::{LintReport, RuntimeRole, TenantTable};
 pub use rules::Rule;
 
+use super::{Address, TenantColumn};
 use crate::Exception;
 use scope::Scope;
 
@@ -52,40 +51,17 @@ pub struct Options {
     pub shared: Vec<String>,
     /// What is accepted, and why.
     pub ignore: Vec<Exception>,
-}
-
-/// A table and the column that names the tenant in it, written `[SCHEMA.]TABLE:COLUMN`.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct TenantColumn {
-    /// The table, with or without its schema, as the catalogue spells it.
-    pub table: String,
-    /// The column.
-    pub column: String,
-}
-
-impl FromStr for TenantColumn {
-    type Err = LintError;
-
-    fn from_str(written: &str) -> Result<Self, Self::Err> {
-        match written.split_once(':') {
-            Some((table, column)) if !table.is_empty() && !column.is_empty() => {
-                Ok(Self { table: table.to_owned(), column: column.to_owned() })
-            }
-            _ => Err(LintError::NotAColumn { written: written.to_owned() }),
-        }
-    }
+    /// What another tool found, to be reported beside ours: see [`pgrls::import`].
+    pub imported: Vec<Finding>,
 }
 
 /// Why a schema could not be looked at. Never a reason to think it is sound.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LintError {
-    /// Not `TABLE:COLUMN`.
-    #[error("{written:?} names no tenant column: write [SCHEMA.]TABLE:COLUMN")]
-    NotAColumn {
-        /// What was written.
-        written: String,
-    },
+    /// There is no way in.
+    #[error("cannot connect: {0}")]
+    NoAccess(#[source] sqlx::Error),
     /// Something that was named is not there.
     #[error("there is no {kind} {name}: correct the name, or lint the database that has it")]
     NotThere {
@@ -147,16 +123,12 @@ pub async fn lint(
 ///
 /// # Errors
 ///
-/// As [`lint`], and when nobody answers at `address`.
-pub async fn lint_at(
-    address: &sqlx::postgres::PgConnectOptions,
-    options: &Options,
-) -> Result<LintReport, LintError> {
-    let mut connection = PgConnection::connect_with(address)
-        .await
-        .map_err(|source| LintError::Unanswered { about: "a connection", source })?;
+/// As [`lint`], and when there is no way in.
+pub async fn lint_at(address: &Address, options: &Options) -> Result<LintReport, LintError> {
+    let mut connection =
+        PgConnection::connect_with(address.options()).await.map_err(LintError::NoAccess)?;
     let report = lint(&mut connection, options).await;
-    let _ = connection.close().await;
+    let _ = connection.close().await; // said goodbye or not, it is done
     report
 }
 
@@ -181,5 +153,6 @@ async fn look(connection: &mut PgConnection, options: &Options) -> Result<LintRe
     findings.extend(roles::check(&mut scope, &context).await?);
     findings.extend(outside::check(&mut scope).await?);
     findings.extend(server::check(&mut scope).await?);
+    findings.extend(options.imported.iter().cloned());
     Ok(scope.report(findings, &options.ignore))
 }

@@ -52,7 +52,8 @@ pub(super) struct Grant {
 
 impl Table {
     fn is_named(&self, written: &str) -> bool {
-        written == self.plain
+        written == "*"
+            || written == self.plain
             || written == self.name
             || written.split_once('.') == Some((&*self.schema, &*self.plain))
     }
@@ -95,10 +96,11 @@ pub(super) async fn find(
     for named in &options.tenant_columns {
         let mut found = false;
         for table in tables.iter_mut().filter(|table| table.is_named(&named.table)) {
-            if !table.has(&named.column) {
+            if table.has(&named.column) {
+                table.column.clone_from(&named.column);
+            } else if named.table != "*" {
                 return Err(missing("column", &format!("{}:{}", table.name, named.column)));
             }
-            table.column.clone_from(&named.column);
             found = true;
         }
         if !found {

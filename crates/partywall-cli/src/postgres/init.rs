@@ -1,4 +1,4 @@
-//! `partywall postgres`: preparing a database.
+//! `partywall postgres init`: the migration that walls a database.
 
 use std::{
     fs,
@@ -12,14 +12,7 @@ use partywall_postgres::{InitOptions, InvalidPackName, Roles, Table, migration};
 
 use crate::terminal::{Terminal, UNASKED};
 
-#[derive(clap::Subcommand)]
-pub(crate) enum Command {
-    /// Print the SQL migration that raises the wall in a database, to be read before it is run
-    #[command(after_help = INIT_HELP)]
-    Init(Args),
-}
-
-const INIT_HELP: &str = "\
+pub(crate) const HELP: &str = "\
 Nothing is connected to: the migration is printed, with no password and no key in it. The owner of
 the database runs it, needs CREATEROLE, and neither superuser rights nor an extension.
 
