@@ -24,8 +24,9 @@ pub(super) async fn check(scope: &mut Scope<'_>) -> Result<Vec<Finding>, LintErr
     let table_rules: Vec<(String, String, String)> = scope.ask("rules", TABLE_RULES).await?;
     findings.extend(table_rules.into_iter().map(|(table, rule, definition)| {
         let what = format!("{table} has a rule, {rule}");
-        let fix =
-            format!("DROP RULE {rule} ON {table}, and do its work in a trigger or the application");
+        let fix = format!(
+            "DROP RULE {rule} ON {table}; -- its work belongs in a trigger or the application"
+        );
         Finding::of(&rules::TABLE_RULE, format!("{table} rule {rule}"), what, fix)
             .evidence(definition)
     }));
@@ -129,7 +130,7 @@ impl Definer {
         if let Some((severity, why)) = powers.judge() {
             let what = format!("{name} is SECURITY DEFINER and can be called by {callers}: {why}");
             let fix = format!(
-                "ALTER FUNCTION {name} SECURITY INVOKER, or ALTER FUNCTION {name} OWNER TO a role that row security holds, or REVOKE EXECUTE ON FUNCTION {name} FROM PUBLIC, {callers}"
+                "ALTER FUNCTION {name} SECURITY INVOKER; -- or give it an owner that row security holds, or REVOKE EXECUTE ON FUNCTION {name} FROM PUBLIC, {callers}"
             );
             findings.push(definer(&rules::DEFINER_FUNCTION, &place, what, fix, severity));
         }
@@ -176,7 +177,7 @@ impl Trigger {
         let what =
             format!("{table}: trigger {trigger} runs {function}, which is SECURITY DEFINER: {why}");
         let fix = format!(
-            "ALTER FUNCTION {function} SECURITY INVOKER, or give it an owner that row security holds"
+            "ALTER FUNCTION {function} SECURITY INVOKER; -- or give it an owner that row security holds"
         );
         let place = format!("{table} trigger {trigger}");
         Some(definer(&rules::TRIGGER_DEFINER, &place, what, fix, severity))

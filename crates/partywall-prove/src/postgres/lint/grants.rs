@@ -40,7 +40,7 @@ fn on_table(table: &Table) -> Vec<Finding> {
     for (grantee, privileges) in distinct(table, |grant| past_rows(&grant.privilege).is_some()) {
         for privilege in privileges {
             let Some((severity, so)) = past_rows(&privilege) else { continue };
-            let what = format!("{}: {grantee} may {privilege}, {so}", table.name);
+            let what = format!("{}: {grantee} holds {privilege}, {so}", table.name);
             let fix = format!("REVOKE {privilege} ON {} FROM {grantee}", table.name);
             let place = format!("{} {privilege}", table.name);
             findings.push(
@@ -62,7 +62,7 @@ fn on_table(table: &Table) -> Vec<Finding> {
         listed.dedup();
         let what = format!("{}: rights on single columns: {}", table.name, listed.join(", "));
         let fix = format!(
-            "REVOKE ALL ON {} FROM {}, and grant what is needed on the table",
+            "REVOKE ALL ON {} FROM {}; -- and grant what is needed on the table",
             table.name, first.grantee
         );
         findings.push(Finding::of(&rules::GRANT_COLUMN, &table.name, what, fix));
@@ -126,10 +126,11 @@ struct Sequence {
 impl Sequence {
     fn finding(&self) -> Finding {
         let Self { name, of, rights, grantees } = self;
-        let of = of.as_ref().map(|of| format!(", which counts {of},")).unwrap_or_default();
-        let what = format!("{grantees} may {rights} {name}{of}: it counts what all tenants write");
+        let of = of.as_ref().map(|of| format!(" (of {of})")).unwrap_or_default();
+        let what =
+            format!("{grantees} holds {rights} on {name}{of}: it counts what all tenants write");
         let fix = format!(
-            "REVOKE {rights} ON SEQUENCE {name} FROM {grantees}, with uuid keys, or the column GENERATED ALWAYS AS IDENTITY, which needs no grant"
+            "REVOKE {rights} ON SEQUENCE {name} FROM {grantees}; -- with uuid keys, or the column GENERATED ALWAYS AS IDENTITY, which needs no grant"
         );
         Finding::of(&rules::GRANT_SEQUENCE, name, what, fix)
     }

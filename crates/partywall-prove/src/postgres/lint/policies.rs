@@ -235,13 +235,10 @@ impl Hole<'_> {
     fn fix(&self, table: &Table, clause: &str) -> String {
         let (name, policy) = (&table.name, &self.policy.name);
         if self.rule.id == rules::POLICY_TRUE.id {
-            return format!(
-                "DROP POLICY {policy} ON {name}, or bind it: {}",
-                wall(table, self.policy)
-            );
+            return format!("{}; -- or DROP POLICY {policy} ON {name}", wall(table, self.policy));
         }
         format!(
-            "ALTER POLICY {policy} ON {name} {clause} ({} = …), the whole of it, with no other arm",
+            "ALTER POLICY {policy} ON {name} {clause} ({} = …); -- the whole of it, with no other arm",
             quote(&table.column)
         )
     }

@@ -185,7 +185,7 @@ fn tenant_table(scope: &Scope<'_>, table: &Table) -> Vec<Finding> {
         let what =
             format!("{name} has row security and no policy: nobody but its owner sees a row");
         let fix = format!(
-            "CREATE POLICY tenant ON {name} USING ({quoted} = …) WITH CHECK ({quoted} = …), or let `partywall postgres init --table {}.{}:{column}` write it",
+            "CREATE POLICY tenant ON {name} USING ({quoted} = …) WITH CHECK ({quoted} = …); -- or as `partywall postgres init --table {}.{}:{column}` writes it",
             table.schema, table.plain
         );
         findings.push(
