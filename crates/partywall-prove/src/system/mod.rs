@@ -21,6 +21,7 @@ mod forge;
 mod ground;
 mod hints;
 mod job;
+pub mod openapi;
 mod reach;
 mod route;
 mod tenant;

@@ -3,6 +3,7 @@
 
 #![expect(clippy::indexing_slicing, reason = "claims of a test are where the test put them")]
 
+mod jobs;
 mod twin;
 mod verifier;
 

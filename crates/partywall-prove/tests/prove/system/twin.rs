@@ -141,7 +141,7 @@ async fn own_door(State(twin): State<Arc<Twin>>, mut request: Request, next: Nex
     }
 }
 
-fn payload(token: &str) -> Value {
+pub(super) fn payload(token: &str) -> Value {
     use base64ct::{Base64UrlUnpadded, Encoding};
     let claims = token.split('.').nth(1).unwrap_or_default();
     serde_json::from_slice(&Base64UrlUnpadded::decode_vec(claims).unwrap_or_default())
