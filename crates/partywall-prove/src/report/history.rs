@@ -55,7 +55,7 @@ impl History {
         fs::create_dir_all(&self.dir).map_err(self.failed())?;
         let lock = File::create(self.dir.join(LOCK)).map_err(self.failed())?;
         lock.lock().map_err(self.failed())?;
-        self.pin(&key.public())?;
+        let pinned = self.is_pinned(&key.public())?;
         let (number, previous) = match self.numbers()?.last() {
             None => (1, Digest::NONE),
             Some(last) => {
@@ -63,6 +63,9 @@ impl History {
                 (last.saturating_add(1), previous)
             }
         };
+        if !pinned {
+            self.put(&self.dir.join(PINNED), format!("{}\n", key.public()).as_bytes())?;
+        }
         let record = key.sign(number, &previous, &json(run));
         let path = self.path_of(number);
         self.put(&path, &record)?;
@@ -135,14 +138,13 @@ impl History {
         }
     }
 
-    /// Writes the key down the first time, and later asks for the same.
-    fn pin(&self, key: &PublicKey) -> Result<(), HistoryError> {
+    /// Whether `key` was written down before; another one is an error.
+    fn is_pinned(&self, key: &PublicKey) -> Result<bool, HistoryError> {
         match self.pinned()? {
-            None => self.put(&self.dir.join(PINNED), format!("{key}\n").as_bytes()),
-            Some(pinned) if pinned == *key => Ok(()),
-            Some(pinned) => {
+            Some(pinned) if pinned != *key => {
                 Err(HistoryError::OtherKey { dir: self.dir.clone(), pinned, key: *key })
             }
+            pinned => Ok(pinned.is_some()),
         }
     }
 

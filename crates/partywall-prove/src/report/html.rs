@@ -314,7 +314,9 @@ fn section(page: &mut Markup, id: &str, title: &str, inside: impl FnOnce(&mut Ma
 }
 
 fn table(page: &mut Markup, caption: &str, columns: &[&str], rows: impl FnOnce(&mut Markup)) {
-    page.element("div", &[("class", "wide")], |page| {
+    // What scrolls sideways must be reached by the keyboard, too.
+    let wide = [("class", "wide"), ("role", "region"), ("aria-label", caption), ("tabindex", "0")];
+    page.element("div", &wide, |page| {
         page.element("table", &[], |page| {
             page.says("caption", &[], caption);
             page.element("thead", &[], |page| {

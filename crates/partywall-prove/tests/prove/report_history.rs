@@ -222,6 +222,11 @@ fn m24_nothing_is_appended_to_what_is_broken() {
     let five = Five::new();
     let other = five.history.append(&run(6), &key(2));
     assert!(matches!(other, Err(HistoryError::OtherKey { .. })), "{other:?}");
+    let pinned = five.dir.path().join("key.pub");
+    fs::remove_file(&pinned).unwrap();
+    let other = five.history.append(&run(6), &key(2));
+    assert!(matches!(other, Err(HistoryError::Head { .. })), "{other:?}");
+    assert!(!pinned.exists(), "nor is the wrong key written down");
     let good = fs::read(five.path(5)).unwrap();
     fs::write(five.path(5), &good[..good.len() / 2]).unwrap();
     let broken = five.history.append(&run(6), &key(1));
