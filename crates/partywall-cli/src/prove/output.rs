@@ -37,9 +37,9 @@ pub(crate) struct Output {
     signing_key: Option<PathBuf>,
 }
 
-/// `FORMAT=FILE`.
+/// A report asked for as `FORMAT=FILE`.
 #[derive(Clone, Debug)]
-struct ReportFile {
+pub(super) struct ReportFile {
     format: Format,
     path: PathBuf,
 }
@@ -47,7 +47,7 @@ struct ReportFile {
 /// Not `FORMAT=FILE`.
 #[derive(Debug, thiserror::Error)]
 #[error("write FORMAT=FILE, with text, json, junit, sarif or html for FORMAT")]
-struct InvalidReportFile;
+pub(super) struct InvalidReportFile;
 
 impl FromStr for ReportFile {
     type Err = InvalidReportFile;
@@ -168,7 +168,7 @@ impl Output {
 impl ReportFile {
     /// Written beside and put into place, so that nobody reads half a report. What is no file, a
     /// pipe or a device, is written to as it is.
-    fn write(&self, run: &Run) -> Result<(), OutputError> {
+    pub(super) fn write(&self, run: &Run) -> Result<(), OutputError> {
         let failed = |source| OutputError::File { path: self.path.clone(), source };
         let report = self.format.of(run);
         // A link is followed, not replaced.

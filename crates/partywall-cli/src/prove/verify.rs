@@ -13,6 +13,7 @@ use partywall_prove::report::{
     sign::{Record, UnverifiedRecord},
 };
 
+use super::output::{OutputError, ReportFile};
 use crate::terminal::{Colour, NO, Terminal, UNASKED};
 
 pub(crate) const HELP: &str = "\
@@ -26,7 +27,7 @@ last digest, or the number of runs, with what was written down elsewhere.
 Examples:
   partywall prove verify proofs/ --key d75a98…511a
   partywall prove verify proofs/ --key auditor/key.pub --expect-at-least 52
-  partywall prove verify run-000017.proof --key key.pub
+  partywall prove verify run-000017.proof --key key.pub --report html=proof.html
 
 Exit codes:
   0  every record is as it was signed, and none in between is missing
@@ -47,6 +48,9 @@ pub(crate) struct Args {
     /// The history must hold the record with this digest
     #[arg(long, value_name = "HEX")]
     expect_head: Option<Digest>,
+    /// Write the report of a good record to a file, from the bytes that were signed
+    #[arg(long = "report", value_name = "FORMAT=FILE")]
+    reports: Vec<ReportFile>,
 }
 
 /// Why nothing could be checked.
@@ -64,6 +68,10 @@ enum VerifyError {
     NoKey { path: PathBuf, claimed: String },
     #[error("{}: a single record has no end to look for: name the history's directory", path.display())]
     NoHistory { path: PathBuf },
+    #[error("--report is of one record: name its file, and no other")]
+    NoRecord,
+    #[error(transparent)]
+    Report(#[from] OutputError),
 }
 
 pub(crate) fn run(args: &Args, terminal: &Terminal) -> ExitCode {
@@ -89,16 +97,24 @@ struct Page<'t> {
 impl Page<'_> {
     fn check(&mut self, path: &Path, args: &Args) -> Result<(), VerifyError> {
         let key = args.key.as_deref().map(read_key).transpose()?;
+        if !args.reports.is_empty() && (args.paths.len() > 1 || path.is_dir()) {
+            return Err(VerifyError::NoRecord);
+        }
         if path.is_dir() {
             return self.history(path, key, args);
         }
         if args.expect_at_least.is_some() || args.expect_head.is_some() {
             return Err(VerifyError::NoHistory { path: path.to_owned() });
         }
-        self.record(path, key)
+        self.record(path, key, &args.reports)
     }
 
-    fn record(&mut self, path: &Path, key: Option<PublicKey>) -> Result<(), VerifyError> {
+    fn record(
+        &mut self,
+        path: &Path,
+        key: Option<PublicKey>,
+        reports: &[ReportFile],
+    ) -> Result<(), VerifyError> {
         let file = read_bounded(path)?;
         let record = UnverifiedRecord::parse(&file);
         let claimed = record.as_ref().map(|record| record.unverified_key().to_string());
@@ -108,7 +124,10 @@ impl Page<'_> {
         };
         let key = key.ok_or_else(no_key)?;
         match record.and_then(|record| record.verify(&key)) {
-            Ok(record) => self.good_record(path, &record, &key),
+            Ok(record) => {
+                reports.iter().try_for_each(|report| report.write(&record.run))?;
+                self.good_record(path, &record, &key);
+            }
             Err(error) => self.bad(path, &error.to_string()),
         }
         Ok(())

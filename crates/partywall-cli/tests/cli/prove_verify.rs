@@ -115,6 +115,27 @@ fn m24_no_key_is_taken_on_trust() {
 }
 
 #[test]
+fn m24_a_page_is_made_from_the_bytes_that_were_signed() {
+    let folder = three();
+    let key = key(1).public().to_string();
+    let verify = ["prove", "verify", "--key", &key, "--report", "html=proof.html"];
+    let ran = folder.run(&[&verify[..], &["proofs/run-000002.proof"]].concat());
+    assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
+    let page = fs::read_to_string(folder.path("proof.html")).unwrap();
+    assert!(page.contains("read another's rows") && page.contains("leaked"), "{page}");
+
+    fs::remove_file(folder.path("proof.html")).unwrap();
+    let path = folder.path("proofs/run-000002.proof");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("1 row", "0 row")).unwrap();
+    let ran = folder.run(&[&verify[..], &["proofs/run-000002.proof"]].concat());
+    assert_eq!(ran.code, Some(1));
+    assert!(!folder.path("proof.html").exists(), "and from no others");
+    let ran = folder.run(&[&verify[..], &["proofs"]].concat());
+    assert_eq!(ran.code, Some(2), "of which of them?");
+}
+
+#[test]
 fn m24_what_cannot_be_asked_ends_with_2() {
     let folder = three();
     let key = key(1).public().to_string();

@@ -59,7 +59,7 @@ fn head(page: &mut Markup, run: &Run) {
 
 fn header(page: &mut Markup, run: &Run) {
     let exit = run.exit();
-    page.says("h1", &[], &run.subject.name);
+    page.says("h1", &[], &format!("Proof of isolation: {}", run.subject.name));
     page.element("p", &[("class", "verdict")], |page| {
         page.says("strong", &[("class", class_of(exit))], exit.as_str());
         page.text(&format!(": {}.", conclusion(exit)));
@@ -69,7 +69,7 @@ fn header(page: &mut Markup, run: &Run) {
 
 fn this_run(page: &mut Markup, run: &Run, attacks: usize) {
     section(page, "run", "This run", |page| {
-        let trials = format!("{} of {attacks} attacks", run.trials.len());
+        let trials = format!("{}, of {attacks} attacks", run.trials.len());
         let (started, ended) = (run.started.to_rfc3339(), run.ended.to_rfc3339());
         let mut facts = vec![
             ("Attacked", run.subject.name.as_str()),
@@ -302,8 +302,8 @@ const SUPPORTS: &str = "The trials of a run are evidence that supports these con
     against them. Whether a control is met is for the auditor to say, who looks at a period and at \
     more than software.";
 const VERIFY: &str = "This page is a rendering and is not signed. The signed record of the same run \
-    is in the history directory; check it without a network: partywall prove verify DIRECTORY \
-    --key PUBLIC-KEY.";
+    is in the history; check it without a network, and have this page made from it: partywall prove \
+    verify RECORD --key PUBLIC-KEY --report html=FILE.";
 
 fn section(page: &mut Markup, id: &str, title: &str, inside: impl FnOnce(&mut Markup)) {
     let heading = format!("{id}-title");
