@@ -55,6 +55,12 @@ impl TicketMaker {
     }
 }
 
+/// `own` with another tenant in it, under the mac it has: what an attacker can make of its ticket.
+pub(crate) fn readdressed(own: &str, tenant: &str) -> Option<String> {
+    let mac_and_window = own.get(..2 * (32 + 16))?;
+    Some(format!("{mac_and_window}{:02x}{}", tenant.len() & 0xff, hex(tenant.as_bytes())))
+}
+
 /// Lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()

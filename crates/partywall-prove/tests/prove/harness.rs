@@ -11,7 +11,11 @@ use std::{
 };
 
 use partywall::Timestamp;
-use partywall_postgres::local::{Cluster, ClusterOptions, find_binaries};
+use partywall_postgres::{
+    InitOptions, Roles, TicketKey,
+    local::{Cluster, ClusterOptions, find_binaries},
+    provision,
+};
 use partywall_prove::{
     Log, Run, Silent, Trial, Verdict,
     postgres::{Address, CannotRun, Options, prove},
@@ -60,6 +64,26 @@ impl Bench {
         execute(&mut admin, &format!("CREATE DATABASE {name}")).await;
         let database = Database { options: self.cluster.superuser(&name), name };
         database.run(sql).await;
+        database
+    }
+}
+
+/// The key of the walls that [`Bench::walled`] makes.
+pub(crate) const TICKET_KEY: [u8; 32] = [7; 32];
+
+impl Bench {
+    /// A new database behind our own wall, with one table, `shop.notes`, and two slots.
+    pub(crate) async fn walled(&self) -> Database {
+        let notes = "CREATE SCHEMA shop; CREATE TABLE shop.notes (tenant_id text NOT NULL, id bigint \
+                     GENERATED ALWAYS AS IDENTITY, body text NOT NULL, PRIMARY KEY (tenant_id, id))";
+        let database = self.database(notes).await;
+        let roles = Roles::with_prefix(&database.name).unwrap();
+        let table = "shop.notes".parse().unwrap();
+        let options = InitOptions::new(roles.clone()).slots(2).table(table);
+        let mut admin = PgConnection::connect_with(&database.options).await.unwrap();
+        provision::install(&mut admin, &options).await.unwrap();
+        let key = TicketKey::from_bytes(&TICKET_KEY).unwrap();
+        provision::put_ticket_key(&mut admin, &roles, 1, &key).await.unwrap();
         database
     }
 }
@@ -117,9 +141,10 @@ async fn execute(conn: &mut PgConnection, sql: &str) {
     }
 }
 
-/// `attack@place: verdict` of everything that is not blocked.
+/// `attack@place: verdict` of everything that leaked or could not be decided.
 pub(crate) fn open(run: &Run) -> Vec<String> {
-    run.trials.iter().filter(|trial| trial.verdict != Verdict::Blocked).map(line).collect()
+    let closed = [Verdict::Blocked, Verdict::NotTested];
+    run.trials.iter().filter(|trial| !closed.contains(&trial.verdict)).map(line).collect()
 }
 
 /// One trial on one line, with what was seen.

@@ -12,6 +12,7 @@ mod report;
 mod report_history;
 mod report_hostile;
 mod report_schema;
+mod sessions;
 mod stores;
 mod stores_sqlite;
 mod system;

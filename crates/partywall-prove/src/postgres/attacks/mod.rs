@@ -10,6 +10,7 @@ use super::{
 use crate::{Attack, Control, Draft, Layer, Log, Observation, Trial, Weight};
 
 pub(crate) mod rows;
+pub(crate) mod session;
 
 /// The attacks of all modules.
 pub(crate) const CATALOGUE: &[&Attack] = &[
@@ -22,6 +23,22 @@ pub(crate) const CATALOGUE: &[&Attack] = &[
     &rows::MOVE,
     &rows::MOVE_BARE,
     &rows::DELETE,
+    &session::context::SET,
+    &session::context::HIDDEN,
+    &session::context::INLINE,
+    &session::context::RESET,
+    &session::tickets::FORGED,
+    &session::tickets::REPLAYED,
+    &session::tickets::KEY,
+    &session::alike::ALIKE,
+    &session::roles::SWITCH,
+    &session::roles::SECURITY_OFF,
+    &session::roles::ALTER,
+    &session::roles::POWERS,
+    &session::roles::SHADOW,
+    &session::server::FILES,
+    &session::server::PROGRAMS,
+    &session::server::SECRETS,
 ];
 
 /// Frameworks' controls that isolation in the store supports.
@@ -71,6 +88,9 @@ pub(crate) async fn all(
             log.begin(&relation.place());
             rows::attack(stage, ground, relation, log).await?;
         }
+        log.begin("the session");
+        let tenancy = stage.tenancy().clone();
+        session::attack(stage, ground, &tenancy, log).await?;
     }
     Ok(())
 }

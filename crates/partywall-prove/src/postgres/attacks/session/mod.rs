@@ -1,0 +1,146 @@
+//! Who a session says it is, and what it leaves behind.
+//!
+//! The rows are attacked everywhere; a session is attacked once, at a table or two of the database.
+
+use super::{trial, victim_can};
+use crate::{
+    Attack, Control, Draft, Log, Observation,
+    postgres::{
+        ground::Ground,
+        options::Adversary,
+        schema::{Kind, Relation},
+        sql::{ident, literal},
+        stage::{Answer, Gone, Stage, Who},
+        tenancy::{Context, Tenancy},
+    },
+};
+
+pub(crate) mod alike;
+pub(crate) mod context;
+pub(crate) mod roles;
+pub(crate) mod server;
+pub(crate) mod tickets;
+
+/// How many tables a session is attacked at: what it says holds for the whole database.
+const TABLES: usize = 2;
+
+/// Why attacks that need SQL of the attacker's own are not made.
+pub(crate) const NO_SQL: &str = "the attacker of this run sends values, not statements";
+
+/// Where a session is attacked: a table in which both tenants have a row.
+pub(crate) struct Scene<'a> {
+    pub(crate) ground: &'a Ground,
+    pub(crate) tenancy: &'a Tenancy,
+    pub(crate) relation: &'a Relation,
+    /// Gives a row of the victim's, if there is one to be seen.
+    pub(crate) read: String,
+    /// Whether it does for the victim itself.
+    pub(crate) control: Control,
+}
+
+/// All attacks on a session that can be made where both tenants are.
+pub(crate) async fn attack<S: Stage>(
+    stage: &mut S,
+    ground: &Ground,
+    tenancy: &Tenancy,
+    log: &mut Log<'_>,
+) -> Result<(), Gone> {
+    for (nth, relation) in tables(ground).into_iter().enumerate() {
+        let read = read_of(ground, relation, Who::Victim);
+        let control = victim_can(stage, &read).await?;
+        let scene = Scene { ground, tenancy, relation, read, control };
+        context::attack(stage, &scene, log).await?;
+        tickets::attack(stage, &scene, log).await?;
+        alike::attack(stage, &scene, log).await?;
+        roles::attack(stage, &scene, log).await?;
+        if nth == 0 {
+            server::attack(stage, &scene, log).await?;
+        }
+    }
+    Ok(())
+}
+
+/// `SELECT 1 FROM … WHERE …`: one row if `who`'s can be seen.
+pub(crate) fn read_of(ground: &Ground, relation: &Relation, who: Who) -> String {
+    format!("SELECT 1 FROM {} WHERE {} LIMIT 1", relation.quoted(), ground.rows_of(relation, who))
+}
+
+/// The tables at which a session is attacked: the first with a row policy, a grant and both rows.
+pub(crate) fn tables(ground: &Ground) -> Vec<&Relation> {
+    let fit = |relation: &&Relation| {
+        matches!(relation.kind, Kind::Table | Kind::Partitioned)
+            && relation.grants.select
+            && ground.row(relation, Who::Attacker).is_some()
+            && ground.row(relation, Who::Victim).is_some()
+    };
+    let mut fitting: Vec<&Relation> = ground.schema.tenant_relations().filter(fit).collect();
+    fitting.sort_by_key(|relation| !relation.row_security.0);
+    fitting.truncate(TABLES);
+    fitting
+}
+
+impl Scene<'_> {
+    /// A trial here; `sql` is shown as what was tried.
+    pub(crate) fn trial<S: Stage>(&self, stage: &S, attack: &'static Attack, shown: &str) -> Draft {
+        trial(attack, stage, self.relation, shown)
+    }
+
+    /// Whether the attacker runs SQL of its own; if not, says so of each of the attacks.
+    pub(crate) fn has_sql<S: Stage>(
+        &self,
+        stage: &S,
+        attacks: &[&'static Attack],
+        log: &mut Log<'_>,
+    ) -> bool {
+        let has = self.ground.options.adversary == Adversary::SqlInjection;
+        if !has {
+            for attack in attacks {
+                log.record(self.trial(stage, attack, "SQL of its own").skip(NO_SQL));
+            }
+        }
+        has
+    }
+
+    /// What the settings that tell the tenant would hold for the victim.
+    pub(crate) fn settings_of(&self, id: &str) -> Vec<(String, String)> {
+        match &self.tenancy.context {
+            Context::Settings(settings) => settings
+                .iter()
+                .map(|setting| (setting.name.clone(), setting.template.replace("{tenant}", id)))
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Judges the read after a forgery. An error about the forged *value* is the wall failing to make
+/// sense of it, and closed: the control shows that the same statement runs with a good one.
+pub(crate) fn after_forgery(answer: &Answer) -> Observation {
+    match answer {
+        Answer::Refused(no) if no.code.starts_with("22") => {
+            Observation::refused(format!("{no} (the wall makes no sense of what was forged)"))
+        }
+        Answer::Refused(no) if no.code == "0A000" => {
+            Observation::skipped(format!("this server cannot do it: {no}"))
+        }
+        answer => answer.as_attack(),
+    }
+}
+
+/// Judges a statement that nobody but an administrator should be able to run at all.
+pub(crate) fn as_power(answer: &Answer) -> Observation {
+    match answer {
+        Answer::Done(done) => Observation::reached(format!("it ran ({done})")),
+        answer => answer.as_attack(),
+    }
+}
+
+/// `SELECT set_config('app.tenant', '…', true)`
+pub(crate) fn set_config(name: &str, value: &str, local: bool) -> String {
+    format!("SELECT pg_catalog.set_config({}, {}, {local})", literal(name), literal(value))
+}
+
+/// `"app"."tenant"`: a setting's name as SET wants it.
+pub(crate) fn setting_name(name: &str) -> String {
+    name.split('.').map(ident).collect::<Vec<_>>().join(".")
+}
