@@ -68,6 +68,24 @@ impl OneSession {
         &mut self.session
     }
 
+    /// Sets a mark to come [back](Self::back_to_mark) to, so that what is kept meanwhile is undone.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stage::attempt`].
+    pub async fn mark(&mut self, name: &str) -> Result<(), Gone> {
+        self.plainly(&format!("SAVEPOINT {name}")).await
+    }
+
+    /// Undoes everything since the [mark](Self::mark).
+    ///
+    /// # Errors
+    ///
+    /// As [`Stage::attempt`].
+    pub async fn back_to_mark(&mut self, name: &str) -> Result<(), Gone> {
+        self.plainly(&format!("ROLLBACK TO SAVEPOINT {name}; RELEASE SAVEPOINT {name}")).await
+    }
+
     /// Undoes everything.
     ///
     /// # Errors
@@ -92,7 +110,12 @@ impl OneSession {
         } else {
             "ROLLBACK TO SAVEPOINT partywall_attempt; RELEASE SAVEPOINT partywall_attempt"
         };
-        match self.session.send(leave).await? {
+        self.plainly(leave).await
+    }
+
+    /// A statement that cannot fail while the transaction is ours.
+    async fn plainly(&mut self, sql: &str) -> Result<(), Gone> {
+        match self.session.send(sql).await? {
             Answer::Done(_) => Ok(()),
             Answer::Refused(refusal) => Err(Gone::Ended(refusal)),
         }

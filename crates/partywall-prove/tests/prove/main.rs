@@ -7,6 +7,7 @@
 
 mod harness;
 mod lint;
+mod objects;
 mod planted;
 mod report;
 mod report_history;

@@ -4,13 +4,16 @@ use super::{
     ground::Ground,
     one_session::OneSession,
     prove::Address,
-    schema::{Class, Relation},
+    schema::{Class, Kind, Relation},
     stage::{Answer, Gone, Stage, Who},
 };
 use crate::{Attack, Control, Draft, Layer, Log, Observation, Trial, Weight};
 
+pub(crate) mod address;
+pub(crate) mod references;
 pub(crate) mod rows;
 pub(crate) mod session;
+pub(crate) mod writes;
 
 /// The attacks of all modules.
 pub(crate) const CATALOGUE: &[&Attack] = &[
@@ -39,6 +42,22 @@ pub(crate) const CATALOGUE: &[&Attack] = &[
     &session::server::FILES,
     &session::server::PROGRAMS,
     &session::server::SECRETS,
+    &writes::INSERT_UNSET,
+    &writes::INSERT_DEFAULT,
+    &writes::WITH,
+    &writes::UPSERT,
+    &writes::INSERT_SELECT,
+    &writes::JOIN,
+    &writes::MERGE,
+    &writes::TRUNCATE,
+    &references::UNIQUE,
+    &references::REFERENCE,
+    &references::CASCADE,
+    &address::CTID,
+    &address::LOCK_ROW,
+    &address::COPY,
+    &address::ERROR,
+    &address::PART,
 ];
 
 /// Frameworks' controls that isolation in the store supports.
@@ -86,13 +105,75 @@ pub(crate) async fn all(
         let relations: Vec<Relation> = ground.schema.tenant_relations().cloned().collect();
         for relation in &relations {
             log.begin(&relation.place());
+            if is_partition(ground, relation) {
+                address::part(stage, ground, relation, log).await?;
+                continue;
+            }
             rows::attack(stage, ground, relation, log).await?;
+            hanging(stage, ground, relation, log).await?;
+            references::cascade(stage, ground, relation, log).await?;
         }
         log.begin("the session");
         let tenancy = stage.tenancy().clone();
         session::attack(stage, ground, &tenancy, log).await?;
     }
     Ok(())
+}
+
+/// What hangs on one relation: unusual writes, keys, places, copies, errors.
+pub(crate) async fn hanging<S: Stage>(
+    stage: &mut S,
+    ground: &Ground,
+    relation: &Relation,
+    log: &mut Log<'_>,
+) -> Result<(), Gone> {
+    let footing = Footing::of(stage, ground, relation).await?;
+    writes::attack(stage, ground, relation, &footing, log).await?;
+    references::attack(stage, ground, relation, &footing, log).await?;
+    address::attack(stage, ground, relation, &footing, log).await
+}
+
+/// Whether rows get into it by its parent, and by the parent only.
+fn is_partition(ground: &Ground, relation: &Relation) -> bool {
+    let parent = relation.parent.and_then(|oid| ground.schema.relation(oid));
+    parent.is_some_and(|parent| parent.kind == Kind::Partitioned)
+}
+
+/// What several attacks at one relation stand on.
+pub(crate) struct Footing {
+    /// Whether the victim reads a row of its own.
+    pub reads: Control,
+    /// Where that row is on disk.
+    pub place: Option<String>,
+    /// Whether the attacker may add a row of its own.
+    pub own_insert: Control,
+}
+
+impl Footing {
+    async fn of<S: Stage>(
+        stage: &mut S,
+        ground: &Ground,
+        relation: &Relation,
+    ) -> Result<Self, Gone> {
+        let own_insert = writes::own_insert(stage, ground, relation).await?;
+        if !relation.grants.select {
+            let reads = Control::failed("the application may not read it");
+            return Ok(Self { reads, place: None, own_insert });
+        }
+        let place = if relation.is_table() { "ctid::text" } else { "1" };
+        let locked = relation.is_table() && relation.grants.update && !ground.options.read_only;
+        let sql = format!(
+            "SELECT {place} FROM {} WHERE {} LIMIT 1{}",
+            relation.quoted(),
+            ground.rows_of(relation, Who::Victim),
+            if locked { " FOR UPDATE" } else { "" }
+        );
+        let answer = stage.attempt(Who::Victim, &sql).await?;
+        let said = format!("its owner: {answer}");
+        let reads = if answer.count() > 0 { Control::held(said) } else { Control::failed(said) };
+        let place = answer.first().filter(|_| relation.is_table()).map(str::to_owned);
+        Ok(Self { reads, place, own_insert })
+    }
 }
 
 /// Sees to it that each tenant has a row in every table, and says where it has none.
@@ -165,4 +246,28 @@ pub(crate) async fn victim_can<S: Stage>(stage: &mut S, sql: &str) -> Result<Con
         }
         answer => Control::failed(format!("its owner: {answer}")),
     })
+}
+
+/// The control of attacks that do what the attacker may do, with a twist.
+pub(crate) async fn attacker_can<S: Stage>(stage: &mut S, sql: &str) -> Result<Control, Gone> {
+    let answer = stage.attempt(Who::Attacker, sql).await?;
+    let said = format!("the attacker, its own: {answer}");
+    Ok(if answer.count() > 0 { Control::held(said) } else { Control::failed(said) })
+}
+
+/// Judges a statement with no tenant set: it may also fail loudly on the very setting that is
+/// missing.
+pub(crate) fn when_unset(answer: &Answer) -> Observation {
+    match answer {
+        // The wall's own expression fails on what is not there: loud, and closed.
+        Answer::Refused(no)
+            if no.code == "42704" && no.message.contains("configuration parameter") =>
+        {
+            Observation::refused(format!("{no} (the wall's own setting is not there)"))
+        }
+        Answer::Refused(no) if no.code == "22P02" && no.message.ends_with("\"\"") => {
+            Observation::refused(format!("{no} (the wall's own setting is empty)"))
+        }
+        answer => answer.as_attack(),
+    }
 }

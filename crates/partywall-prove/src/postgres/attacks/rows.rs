@@ -1,13 +1,13 @@
 //! Reading and writing another tenant's rows with ordinary statements.
 
-use super::{STORE_CONTROLS, trial, victim_can};
+use super::{STORE_CONTROLS, trial, victim_can, when_unset};
 use crate::{
-    Attack, Control, Layer, Log, Observation, Weight,
+    Attack, Control, Layer, Log, Weight,
     postgres::{
         ground::Ground,
         schema::Relation,
         sql::ident,
-        stage::{Answer, Gone, Stage, Who},
+        stage::{Gone, Stage, Who},
     },
 };
 
@@ -141,18 +141,7 @@ async fn read_unset<S: Stage>(
         return Ok(());
     }
     let answer = stage.attempt(Who::Nobody, &read).await?;
-    let seen = match &answer {
-        // The wall's own expression fails on what is not there: loud, and closed.
-        Answer::Refused(no)
-            if no.code == "42704" && no.message.contains("configuration parameter") =>
-        {
-            Observation::refused(format!("{no} (the wall's own setting is not there)"))
-        }
-        Answer::Refused(no) if no.code == "22P02" && no.message.ends_with("\"\"") => {
-            Observation::refused(format!("{no} (the wall's own setting is empty)"))
-        }
-        answer => answer.as_attack(),
-    };
+    let seen = when_unset(&answer);
     log.record(draft.judge(seen, control));
     Ok(())
 }
