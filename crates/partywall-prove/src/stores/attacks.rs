@@ -1,6 +1,6 @@
 //! What the attacks on stores are.
 
-use super::sqlite;
+use super::{postgres, sqlite};
 use crate::{Attack, Layer, Weight};
 
 /// All of them, in the order reports list them.
@@ -10,6 +10,17 @@ pub(super) const ALL: &[&Attack] = &[
     &MISDIRECTED,
     &NO_TARGET,
     &NOT_PLACED,
+    &postgres::attacks::WRITE,
+    &postgres::attacks::FORGED,
+    &postgres::attacks::STOLEN,
+    &postgres::attacks::TRANSACTION,
+    &postgres::attacks::ROLE,
+    &postgres::attacks::ELSEWHERE,
+    &postgres::attacks::SERVER,
+    &postgres::attacks::LARGE_OBJECTS,
+    &postgres::attacks::PEEK,
+    &postgres::attacks::RESIDUE,
+    &postgres::attacks::INTERFERE,
     &sqlite::attacks::AROUND,
     &sqlite::attacks::WRITE,
     &sqlite::attacks::FILES,

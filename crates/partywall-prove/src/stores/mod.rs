@@ -14,6 +14,7 @@ use crate::{Attack, Control, Log, Observation};
 
 mod attacks;
 mod general;
+pub mod postgres;
 pub mod sqlite;
 
 /// What a store crate's attacks implement.
@@ -145,7 +146,8 @@ impl Pair<'_> {
 }
 
 /// The crates whose attacks are written, with their attacks.
-pub const REGISTRY: &[(&str, &[&Attack])] = &[(sqlite::CRATE, sqlite::ATTACKS)];
+pub const REGISTRY: &[(&str, &[&Attack])] =
+    &[(postgres::CRATE, postgres::ATTACKS), (sqlite::CRATE, sqlite::ATTACKS)];
 
 /// A name no tenant is placed under.
 const NOWHERE: &str = "partywall-prove-nowhere";

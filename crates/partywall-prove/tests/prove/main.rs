@@ -15,5 +15,6 @@ mod report_hostile;
 mod report_schema;
 mod sessions;
 mod stores;
+mod stores_postgres;
 mod stores_sqlite;
 mod system;

@@ -75,7 +75,7 @@ pub(crate) fn places(trials: &[Trial]) -> BTreeMap<&str, usize> {
 }
 
 /// The stores a naive twin is kept of, by a test of that name.
-const TWINS: &[&str] = &["partywall-sqlite"];
+const TWINS: &[&str] = &["partywall-postgres", "partywall-sqlite"];
 
 #[test]
 fn m24_every_store_has_attacks_in_the_catalogue_and_a_twin_that_is_caught() {

@@ -169,7 +169,7 @@ where
             log.record(draft.skip(why));
             continue;
         }
-        if std::ptr::eq(*attack, &attacks::RESIDUE) {
+        if attack.id == attacks::RESIDUE.id {
             leave_something(siege, pair).await;
         }
         let (mut seen, mut tried) = (Vec::new(), Vec::new());
