@@ -15,6 +15,8 @@ use partywall_prove::{
     },
 };
 
+use proptest::prelude::*;
+
 use crate::report::{all_blocked, one_of_each};
 
 fn key(seed: u8) -> SigningKey {
@@ -265,6 +267,24 @@ fn m24_many_at_once_make_one_chain() {
     let audit = History::at(dir.path()).audit(&key(1).public()).unwrap();
     assert!(audit.is_good(), "{:?}", audit.faults);
     assert_eq!(audit.entries.len(), 40);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn m24_no_bytes_but_the_signed_ones_are_a_record(
+        cut in 0_usize..400, keep in 0_usize..400, garbage in prop::collection::vec(any::<u8>(), 0..64)
+    ) {
+        let good = key(1).sign(1, &Digest::NONE, &json(&all_blocked()));
+        let (cut, after) = (cut.min(good.len()), cut.saturating_add(keep).min(good.len()));
+        let bytes = [&good[..cut], garbage.as_slice(), &good[after..]].concat();
+        let public = key(1).public();
+        let record = UnverifiedRecord::parse(&bytes).and_then(|record| record.verify(&public));
+        prop_assert_eq!(record.is_ok(), bytes == good);
+        let record = UnverifiedRecord::parse(&garbage).and_then(|record| record.verify(&public));
+        prop_assert!(record.is_err());
+    }
 }
 
 /// The format is simple enough for any tool: OpenSSL checks the bytes above the last line.
