@@ -40,7 +40,8 @@ impl Token {
         Self(text.into())
     }
 
-    pub(super) fn expose(&self) -> &str {
+    /// The text, for whoever has to send it.
+    pub fn expose(&self) -> &str {
         &self.0
     }
 }
