@@ -10,9 +10,9 @@ use super::{
     estate::{Estate, new_id},
     ground::{Ground, Tally, is_unclear},
     hints::found_by,
-    reach::field,
+    reach::{field, own_call},
 };
-use crate::{Attack, Control, Log, Observation, Trial};
+use crate::{Attack, Log, Observation, Trial};
 
 /// Creations and changes of the attacker's own things, with fields nobody asked for.
 pub(super) async fn attack(
@@ -31,7 +31,7 @@ pub(super) async fn attack(
         let mut tenant: Vec<(&str, Value)> =
             TENANT_FIELDS.into_iter().map(|field| (field, json!(id))).collect();
         if id != name {
-            tenant.extend([("tenant", json!(name)), ("slug", json!(name))]);
+            tenant.extend([("tenant_slug", json!(name)), ("org", json!(name))]);
         }
         fields(ground, &attacks::ASSIGN_TENANT, route, &tenant, attacker, victim, log).await;
         let role: Vec<(&str, Value)> = vec![
@@ -73,15 +73,18 @@ async fn fields(
 ) {
     let draft = Trial::of(attack, route.to_string()).between(attacker.name(), victim.name());
     let Some(own) = route.body.as_ref().and_then(Value::as_object) else { return };
+    let news = assigned.iter().filter(|(name, _)| !own.contains_key(*name));
+    let news: Vec<(&str, Value)> = news.cloned().collect();
     let mut tally = Tally::new(route.to_string());
-    for (name, value) in assigned {
-        if own.contains_key(*name) {
-            continue;
-        }
+    // All at once first: where that is taken and comes to nothing, so does each alone. Every
+    // creation leaves something behind.
+    let mut forms = vec![news.as_slice()];
+    let control = own_call(ground, attacker, route).await;
+    while let Some(form) = forms.pop() {
         let marker = attacker.next_marker();
         let mut with = route.clone();
         if let Some(Value::Object(body)) = &mut with.body {
-            body.insert((*name).to_owned(), value.clone());
+            body.extend(form.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
         }
         let Ok(request) = with.fill(&attacker.ids, &marker) else {
             return log.record(draft.skip("it cannot be filled in with own ids"));
@@ -91,37 +94,33 @@ async fn fields(
         let seen = if is_unclear(&answer) {
             Observation::unclear(answer.to_string())
         } else if !answer.is_success() {
+            if form.len() > 1 {
+                forms.extend(form.chunks(1));
+            }
             Observation::refused(answer.to_string())
         } else if let Some(found) = found_by(ground, victim, &marker).await {
             Observation::reached(format!("{answer}, and {found}"))
-        } else if kept(ground, attacker, route, &request, &answer, name).await.as_ref()
-            == Some(value)
-        {
+        } else if let Some(name) = kept(ground, attacker, route, &request, &answer, form).await {
             Observation::reached(format!("{answer}, and `{name}` reads back as it was sent"))
         } else {
             Observation::nothing(format!("{answer}, without effect"))
         };
-        tally.add(format!("\"{name}\": {value}"), seen);
+        let names: Vec<&str> = form.iter().map(|(name, _)| *name).collect();
+        tally.add(names.join(", "), seen);
     }
-    let marker = attacker.next_marker();
-    let Ok(plain) = route.fill(&attacker.ids, &marker) else { return };
-    let answer = ground.client.send(&plain, attacker.credentials()).await;
-    attacker.note_created(route, &plain, &answer);
-    let seen = format!("{answer} to {} without it", attacker.name());
-    let control = if answer.is_success() { Control::held(seen) } else { Control::failed(seen) };
-    let tried = format!("{plain}, and: {}", tally.tried());
+    let tried = format!("{}, and: {}", route, tally.tried());
     log.record(draft.tried(tried).judge(tally.observation(), control));
 }
 
-/// The field, read back by whoever sent it.
-async fn kept(
+/// The first of the fields that reads back as it was sent.
+async fn kept<'f>(
     ground: &Ground<'_>,
     attacker: &Estate,
     route: &Route,
     request: &Request,
     answer: &Answer,
-    name: &str,
-) -> Option<Value> {
+    form: &'f [(&str, Value)],
+) -> Option<&'f str> {
     let mut ids = attacker.ids.clone();
     let item = match new_id(route, request, answer) {
         Some(id) if route.method == Method::POST => {
@@ -132,11 +131,9 @@ async fn kept(
     };
     let reader = ground.readers().find(|reader| reader.shape() == item);
     let read = reader.and_then(|reader| reader.fill(&ids, &attacker.main_marker).ok());
-    match read {
-        Some(read) => {
-            let answer = ground.client.send(&read, attacker.credentials()).await;
-            field(&answer.json(), name).cloned()
-        }
-        None => field(&answer.json(), name).cloned(),
-    }
+    let json = match read {
+        Some(read) => ground.client.send(&read, attacker.credentials()).await.json(),
+        None => answer.json(),
+    };
+    form.iter().find(|(name, value)| field(&json, name) == Some(value)).map(|(name, _)| *name)
 }

@@ -1,15 +1,14 @@
 //! A good token of one tenant, and a request that names another in every other way.
 
-use reqwest::Method;
-
 use super::{
     Route,
     catalogue::hint as attacks,
     client::Request,
     estate::Estate,
     ground::{Ground, Tally, is_unclear},
+    reach::own_call,
 };
-use crate::{Attack, Control, Log, Observation, Trial};
+use crate::{Attack, Log, Observation, Trial};
 
 /// Names the victim beside the attacker's own token, wherever the victim's things could be seen.
 pub(super) async fn attack(
@@ -25,9 +24,9 @@ pub(super) async fn attack(
             continue;
         }
         seen_somewhere = true;
-        for (attack, variants) in variants(ground, victim, &sight.request) {
+        for (attack, _) in KINDS {
             let mut tally = Tally::new(route.to_string());
-            for (what, request) in variants {
+            for (what, request) in variants(ground, attack, victim, &sight.request) {
                 let answer = ground.client.send(&request, attacker.credentials()).await;
                 let seen = match victim.seen_in(&answer, &request) {
                     Some(evidence) => Observation::reached(format!("{answer}, with {evidence}")),
@@ -45,7 +44,7 @@ pub(super) async fn attack(
         }
     }
     if !seen_somewhere {
-        for attack in ALL {
+        for (attack, _) in KINDS {
             let draft = Trial::of(attack, "hints").between(attacker.name(), victim.name());
             log.record(draft.skip("no route shows anything of the victim's to the victim itself"));
         }
@@ -57,13 +56,16 @@ pub(super) async fn attack(
     }
 }
 
-const ALL: [&Attack; 6] = [
-    &attacks::HINT_HEADER,
-    &attacks::HINT_HOST,
-    &attacks::HINT_PATH,
-    &attacks::HINT_QUERY,
-    &attacks::HINT_COOKIE,
-    &attacks::HINT_RESERVED,
+/// How the requests of a kind are made.
+type Make = fn(&Ground<'_>, &[String], &Request) -> Variants;
+
+const KINDS: [(&Attack, Make); 6] = [
+    (&attacks::HINT_HEADER, headers),
+    (&attacks::HINT_HOST, hosts),
+    (&attacks::HINT_PATH, |_, names, plain| paths(names, plain)),
+    (&attacks::HINT_QUERY, |_, names, plain| queries(names, plain)),
+    (&attacks::HINT_COOKIE, |_, names, plain| cookies(names, plain)),
+    (&attacks::HINT_RESERVED, |ground, _, plain| reserved(ground, plain)),
 ];
 
 /// A creation that names the victim: does the victim find it among its own?
@@ -74,11 +76,12 @@ async fn create(
     victim: &Estate,
     log: &mut Log<'_>,
 ) {
-    let marker = attacker.next_marker();
-    let Ok(plain) = route.fill(&attacker.ids, &marker) else { return };
-    for (attack, variants) in variants(ground, victim, &plain) {
+    let control = own_call(ground, attacker, route).await;
+    for (attack, _) in KINDS {
+        let marker = attacker.next_marker();
+        let Ok(plain) = route.fill(&attacker.ids, &marker) else { return };
         let mut tally = Tally::new(route.to_string());
-        for (what, request) in variants {
+        for (what, request) in at_once(ground, attack, victim, &plain) {
             let answer = ground.client.send(&request, attacker.credentials()).await;
             attacker.note_created(route, &request, &answer);
             let seen = match is_unclear(&answer) {
@@ -88,16 +91,54 @@ async fn create(
             };
             tally.add(what, seen);
         }
+        if tally.is_empty() {
+            continue;
+        }
         if let Some(found) = found_by(ground, victim, &marker).await {
             tally.add("afterwards", Observation::reached(found));
         }
         let draft = Trial::of(attack, tally.place()).between(attacker.name(), victim.name());
-        let answer = ground.client.send(&plain, attacker.credentials()).await;
-        attacker.note_created(route, &plain, &answer);
-        let seen = format!("{answer} to {} without it", attacker.name());
-        let control = if answer.is_success() { Control::held(seen) } else { Control::failed(seen) };
         let tried = format!("{plain}, with: {}", tally.tried());
-        log.record(draft.tried(tried).judge(tally.observation(), control));
+        log.record(draft.tried(tried).judge(tally.observation(), control.clone()));
+    }
+}
+
+/// All forms of a kind in as few requests as they go into: each creation leaves something behind.
+fn at_once(
+    ground: &Ground<'_>,
+    attack: &'static Attack,
+    victim: &Estate,
+    plain: &Request,
+) -> Variants {
+    let id = [victim.tenant.id.as_str().to_owned()];
+    let all = |variants: Variants, what: &str| {
+        let mut together = plain.clone();
+        for (_, variant) in variants {
+            together.headers.extend(variant.headers.into_iter().skip(plain.headers.len()));
+            together.query.extend(variant.query.into_iter().skip(plain.query.len()));
+        }
+        vec![(what.to_owned(), together)]
+    };
+    match attack.id {
+        id_of if id_of == attacks::HINT_HEADER.id => {
+            all(headers(ground, &id, plain), "all tenant headers at once")
+        }
+        id_of if id_of == attacks::HINT_QUERY.id => {
+            all(queries(&id, plain), "all tenant parameters at once")
+        }
+        id_of if id_of == attacks::HINT_COOKIE.id => {
+            cookies(&id, plain).into_iter().take(1).collect()
+        }
+        id_of if id_of == attacks::HINT_HOST.id => {
+            let name = [victim.tenant.name.clone()];
+            hosts(ground, &name, plain).into_iter().take(2).collect()
+        }
+        id_of if id_of == attacks::HINT_PATH.id => {
+            let name = [victim.tenant.name.clone()];
+            let in_path = |(_, variant): &(String, Request)| variant.path != plain.path;
+            paths(&name, plain).into_iter().filter(in_path).collect()
+        }
+        _ => Variants::new(),
     }
 }
 
@@ -119,28 +160,14 @@ type Variants = Vec<(String, Request)>;
 
 fn variants(
     ground: &Ground<'_>,
+    attack: &'static Attack,
     victim: &Estate,
     plain: &Request,
-) -> Vec<(&'static Attack, Variants)> {
+) -> Variants {
     let names = [victim.tenant.id.as_str().to_owned(), victim.tenant.name.clone()];
-    let names = if names.first() == names.last() { &names[..1] } else { &names[..] };
-    // A creation needs one try per place: what it makes must be removed again.
-    let writes = plain.method != Method::GET;
-    let mut all = vec![
-        (&attacks::HINT_HEADER, headers(ground, names, plain)),
-        (&attacks::HINT_HOST, hosts(ground, names, plain)),
-        (&attacks::HINT_PATH, paths(names, plain)),
-        (&attacks::HINT_QUERY, queries(names, plain)),
-        (&attacks::HINT_COOKIE, cookies(names, plain)),
-        (&attacks::HINT_RESERVED, reserved(ground, plain)),
-    ];
-    if writes {
-        all.retain(|(attack, _)| attack.id != attacks::HINT_RESERVED.id);
-        for (_, variants) in &mut all {
-            variants.truncate(names.len() * 4);
-        }
-    }
-    all
+    let names = if names.first() == names.last() { names.get(..1) } else { names.get(..) };
+    let of_kind = KINDS.iter().find(|(kind, _)| kind.id == attack.id);
+    of_kind.map(|(_, make)| make(ground, names.unwrap_or_default(), plain)).unwrap_or_default()
 }
 
 const HEADERS: [&str; 12] = [
