@@ -78,7 +78,7 @@ impl AsRef<Path> for Folder {
 }
 
 impl Ran {
-    fn of(mut child: Child, input: Vec<u8>) -> Self {
+    pub(crate) fn of(mut child: Child, input: Vec<u8>) -> Self {
         let stdin = child.stdin.take();
         let feeding = thread::spawn(move || {
             if let Some(mut stdin) = stdin {

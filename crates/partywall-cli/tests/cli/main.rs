@@ -8,6 +8,7 @@
 
 mod check;
 mod harness;
+mod lint;
 mod postgres;
 mod prove_reports;
 mod prove_verify;

@@ -19,6 +19,7 @@ fn help_goes_to_stdout_and_names_every_command() {
         &["token", "verify"],
         &["postgres"],
         &["postgres", "init"],
+        &["postgres", "lint"],
     ] {
         let ran = Folder::new().run(&[command, &["--help"]].concat());
         assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{command:?}");
@@ -39,6 +40,8 @@ fn wrong_usage_is_named_and_ends_with_2() {
         (&["token", "verify", "--jwks", "x", "--config", "y"], "cannot be used with"),
         (&["token", "verify", "--profile", "x"], "unknown variant `x`"),
         (&["postgres", "init", "--slots", "0"], "0 is not in 1..=1000"),
+        (&["postgres", "lint"], "<postgres://…>"),
+        (&["postgres", "lint", "x", "--ignore", "r="], "RULE[@PLACE]=REASON"),
         (&[], "Usage: partywall <COMMAND>"),
     ] {
         let ran = Folder::new().run(args);

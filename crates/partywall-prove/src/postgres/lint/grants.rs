@@ -37,18 +37,17 @@ fn on_table(table: &Table) -> Vec<Finding> {
             findings.push(Finding::of(&rules::GRANT_PUBLIC, &table.name, what, fix));
         }
     }
-    for (grantee, privileges) in distinct(table, |grant| past_rows(&grant.privilege).is_some()) {
-        for privilege in privileges {
-            let Some((severity, so)) = past_rows(&privilege) else { continue };
-            let what = format!("{}: {grantee} holds {privilege}, {so}", table.name);
-            let fix = format!("REVOKE {privilege} ON {} FROM {grantee}", table.name);
-            let place = format!("{} {privilege}", table.name);
-            findings.push(
-                Finding::of(&rules::GRANT_PAST_ROWS, place, what, fix)
-                    .severity(severity)
-                    .evidence(format!("granted to {grantee}")),
-            );
-        }
+    for privilege in ["TRUNCATE", "TRIGGER", "REFERENCES", "MAINTAIN"] {
+        let holders = distinct(table, |grant| grant.privilege == privilege);
+        let Some((severity, so)) = past_rows(privilege).filter(|_| !holders.is_empty()) else {
+            continue;
+        };
+        let holders: Vec<_> = holders.iter().map(|(grantee, _)| &**grantee).collect();
+        let holders = holders.join(", ");
+        let what = format!("{}: {privilege} is granted to {holders}, {so}", table.name);
+        let fix = format!("REVOKE {privilege} ON {} FROM {holders}", table.name);
+        let place = format!("{} {privilege}", table.name);
+        findings.push(Finding::of(&rules::GRANT_PAST_ROWS, place, what, fix).severity(severity));
     }
     let columns: Vec<&Grant> = table.grants.iter().filter(|grant| grant.column.is_some()).collect();
     if let Some(first) = columns.first() {

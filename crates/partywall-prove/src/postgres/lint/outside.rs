@@ -8,7 +8,7 @@ pub(super) async fn check(scope: &mut Scope<'_>) -> Result<Vec<Finding>, LintErr
     findings.extend(published.into_iter().map(|(publication, tables, everything)| {
         let what = format!("publication {publication} carries {tables} to whoever subscribes");
         let fix = if everything {
-            format!("DROP PUBLICATION {publication}, and publish what no tenant is in")
+            format!("DROP PUBLICATION {publication}; -- and publish what no tenant is in")
         } else {
             format!("ALTER PUBLICATION {publication} DROP TABLE {tables}")
         };
@@ -69,7 +69,7 @@ async fn reaches_out(scope: &mut Scope<'_>) -> Result<Vec<Finding>, LintError> {
                 "{callers} may call functions of {extension}, which reach out of the database"
             );
             let fix = format!(
-                "DROP EXTENSION {extension}, or REVOKE EXECUTE ON its functions FROM PUBLIC"
+                "DROP EXTENSION {extension}; -- or revoke EXECUTE on its functions from PUBLIC"
             );
             Finding::of(&rules::REACHES_OUT, format!("extension {extension}"), what, fix)
         })

@@ -1,5 +1,7 @@
 //! The policies: what together they let through, for each command and each role.
 
+use std::collections::BTreeSet;
+
 use sqlx::{FromRow, postgres::types::Oid};
 
 use super::{
@@ -125,16 +127,13 @@ fn holes(scope: &Scope<'_>, table: &Table, policies: &[&Policy]) -> Vec<Finding>
     // Said once: what is always true when reading is when writing, too.
     let open: Vec<_> = holes
         .iter()
-        .filter(|hole| hole.rule.id != rules::POLICY_CHECK_OPEN.id)
+        .filter(|hole| hole.rule.id == rules::POLICY_TRUE.id)
         .map(|hole| hole.policy.oid)
         .collect();
-    holes
-        .iter()
-        .filter(|hole| {
-            hole.rule.id != rules::POLICY_CHECK_OPEN.id || !open.contains(&hole.policy.oid)
-        })
-        .map(|hole| hole.finding(table))
-        .collect()
+    let repeats = |hole: &Hole<'_>| {
+        hole.rule.id == rules::POLICY_CHECK_OPEN.id && open.contains(&hole.policy.oid)
+    };
+    holes.iter().filter(|hole| !repeats(hole)).map(|hole| hole.finding(table)).collect()
 }
 
 /// The policies by which rows get past the tenant; none when a RESTRICTIVE policy binds, or every
@@ -213,7 +212,9 @@ impl Hole<'_> {
                 (format!("has a way around {column}: {arm}"), Severity::Warning)
             }
             Judgement::Unrelated { opaque: true } => (
-                format!("does not compare {column}; what it calls cannot be looked into"),
+                format!(
+                    "does not compare {column}, and whether what it does compare keeps tenants apart cannot be seen"
+                ),
                 Severity::Warning,
             ),
             Judgement::Unrelated { opaque: false } => {
@@ -316,20 +317,20 @@ fn dead_grants(scope: &Scope<'_>, table: &Table, policies: &[&Policy]) -> Vec<Fi
                     && (policy.command == "*" || policy.command == code)
             })
         };
-        let granted = table.grants.iter().filter(|grant| grant.role == role.oid);
-        let dead: Vec<_> = granted
-            .filter(|grant| {
-                SIDES.iter().any(|side| side.command == grant.privilege && !admitted(side.code))
-            })
-            .map(|grant| grant.privilege.as_str())
-            .collect();
-        if dead.is_empty() {
+        let dead = table.grants.iter().filter(|grant| {
+            grant.role == role.oid
+                && SIDES.iter().any(|side| side.command == grant.privilege && !admitted(side.code))
+        });
+        let commands: BTreeSet<&str> = dead.clone().map(|grant| &*grant.privilege).collect();
+        let grantees: BTreeSet<&str> = dead.map(|grant| &*grant.grantee).collect();
+        if commands.is_empty() {
             continue;
         }
-        let commands = dead.join(", ");
+        let [commands, grantees] =
+            [commands, grantees].map(|names| names.into_iter().collect::<Vec<_>>().join(", "));
         let what =
             format!("{}: {} may {commands}, and no policy admits a row", table.name, role.name);
-        let fix = format!("REVOKE {commands} ON {} FROM {}", table.name, quote(&role.name));
+        let fix = format!("REVOKE {commands} ON {} FROM {grantees}", table.name);
         let place = format!("{} role {}", table.name, role.name);
         findings.push(Finding::of(&rules::POLICY_COMMAND, place, what, fix));
     }

@@ -62,14 +62,16 @@ struct Stronger {
     because: String,
     /// It reads or changes rows by that.
     reaches_rows: bool,
+    /// Who was made its member: the role, or one that it is a member of in turn.
+    members: String,
 }
 
 impl Stronger {
     fn finding(&self) -> Finding {
-        let Self { role, other, because, .. } = self;
+        let Self { role, other, because, members, .. } = self;
         let severity = if self.reaches_rows { Severity::Error } else { Severity::Warning };
         let what = format!("role {role} may become {other}, which {because}");
-        let fix = format!("REVOKE {other} FROM {role}");
+        let fix = format!("REVOKE {other} FROM {members}");
         let place = format!("role {role} member of {other}");
         Finding::of(&rules::ROLE_BECOMES, place, what, fix).severity(severity)
     }
@@ -176,7 +178,9 @@ SELECT quote_ident(r.rolname) AS role, quote_ident(g.rolname) AS other,
             WHEN g.oid = ANY ($3) THEN 'another session of the application logs in as'
             ELSE p.because END AS because,
        g.rolsuper OR g.rolbypassrls OR own.names IS NOT NULL OR g.rolcreaterole OR g.rolreplication
-         OR g.oid = ANY ($3) OR coalesce(p.reaches, false) AS reaches_rows
+         OR g.oid = ANY ($3) OR coalesce(p.reaches, false) AS reaches_rows,
+       coalesce((SELECT string_agg(DISTINCT quote_ident(pg_get_userbyid(m.member)::text), ', ') FROM pg_auth_members m
+                  WHERE m.roleid = g.oid AND pg_has_role(r.oid, m.member, 'MEMBER')), quote_ident(r.rolname)) AS members
   FROM pg_roles r JOIN pg_roles g ON g.oid <> r.oid
    AND CASE WHEN current_setting('server_version_num')::int < 160000 THEN pg_has_role(r.oid, g.oid, 'MEMBER')
             ELSE pg_has_role(r.oid, g.oid, 'USAGE') OR pg_has_role(r.oid, g.oid, 'SET') END

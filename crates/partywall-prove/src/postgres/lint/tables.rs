@@ -123,11 +123,11 @@ fn guess(table: &mut Table) {
     let (column, why) = if let Some(column) = named_and_compared {
         (column, None)
     } else if let Some(column) = CAREFUL.iter().find(compared) {
-        ((*column).to_owned(), Some("a policy compares it".to_owned()))
+        ((*column).to_owned(), Some("because a policy compares it".to_owned()))
     } else if let Some(column) = table.columns.iter().find(|column| table.is_compared(column)) {
-        (column.clone(), Some("a policy compares it".to_owned()))
+        (column.clone(), Some("because a policy compares it".to_owned()))
     } else if let Some(column) = present(&PLAIN) {
-        (column, Some("its name".to_owned()))
+        (column, Some("by its name".to_owned()))
     } else {
         return;
     };
@@ -168,7 +168,7 @@ fn tenant_table(scope: &Scope<'_>, table: &Table) -> Vec<Finding> {
     let mut findings = Vec::new();
     let quoted = quote(column);
     if let Some(why) = &table.guessed {
-        let what = format!("{name}: {column} is taken for the tenant column, going by {why}");
+        let what = format!("{name}: {column} is taken for the tenant column {why}");
         let fix = format!("say so with --tenant-column {name}:{column}, or --shared {name}");
         findings.push(Finding::of(&rules::GUESSED_COLUMN, name, what, fix));
     }
