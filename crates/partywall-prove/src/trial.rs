@@ -86,8 +86,13 @@ impl Draft {
     /// Judges it.
     pub fn judge(self, seen: Observation, control: Control) -> Trial {
         let verdict = Verdict::of(&seen, &control);
-        let fix = (verdict != Verdict::Blocked)
-            .then(|| self.fix.unwrap_or_else(|| self.attack.fix.to_owned()));
+        let fix = match verdict {
+            Verdict::Blocked => None,
+            Verdict::Undecided => self.fix.or_else(|| Some(to_decide(&seen, self.attack))),
+            Verdict::Leaked | Verdict::NotTested => {
+                self.fix.or_else(|| Some(self.attack.fix.to_owned()))
+            }
+        };
         Trial {
             attack: self.attack.id.to_owned(),
             title: self.attack.title.to_owned(),
@@ -108,6 +113,15 @@ impl Draft {
     /// Was not tried, because.
     pub fn skip(self, why: impl Into<String>) -> Trial {
         self.judge(Observation::skipped(why), Control::failed("not tried"))
+    }
+}
+
+/// What to do so that it can be decided: the remedy for what the server said, when there is one.
+fn to_decide(seen: &Observation, attack: &Attack) -> String {
+    let code = seen.text().split(' ').next().unwrap_or_default();
+    match (seen, crate::postgres::remedy(code)) {
+        (Observation::Unclear(_), Some(remedy)) => remedy.to_owned(),
+        _ => attack.fix.to_owned(),
     }
 }
 

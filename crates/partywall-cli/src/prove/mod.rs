@@ -117,6 +117,9 @@ pub(crate) enum ProveError {
     /// The report has nowhere to go.
     #[error(transparent)]
     Output(#[from] OutputError),
+    /// `--users`.
+    #[error("--users takes two, one of each tenant: --users ann,bob")]
+    Users,
     /// The machine.
     #[error("this machine has no randomness to give")]
     NoRandomness,

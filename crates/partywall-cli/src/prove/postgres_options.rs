@@ -27,10 +27,14 @@ pub(crate) struct PostgresOptions {
     /// Two tenants that exist [default: two are made up, and undone]
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     tenants: Vec<String>,
+    /// Who the tenants' sessions are, where not the tenants themselves: `{user}` in a setting or the
+    /// setting up, or the tenants' roles
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    users: Vec<String>,
     /// A value for a column that none can be made up for
     #[arg(long = "value", value_name = "TABLE.COLUMN=EXPRESSION")]
     values: Vec<Value>,
-    /// SQL to run first for each tenant, `{tenant}`, as the address's role
+    /// SQL to run first for each tenant, `{tenant}`, and its user, `{user}`, as the address's role
     #[arg(long, value_name = "FILE")]
     setup: Option<PathBuf>,
     /// The key of our own wall's tickets [default: read from the database]
@@ -55,6 +59,11 @@ impl PostgresOptions {
             [a, b] if a != b => Some([a.clone(), b.clone()]),
             _ => return Err(ProveError::Tenants),
         };
+        let users = match self.users.as_slice() {
+            [] => None,
+            [a, b] => Some([a.clone(), b.clone()]),
+            _ => return Err(ProveError::Users),
+        };
         let setup = match &self.setup {
             Some(path) => Some(String::from_utf8_lossy(&read(path)?).into_owned()),
             None => None,
@@ -66,6 +75,7 @@ impl PostgresOptions {
             tenant_columns: self.tenant_columns.clone(),
             shared: self.shared.clone(),
             tenants,
+            users,
             values: self.values.clone(),
             setup,
             ticket_key: self.ticket_key.as_ref().map(ticket_key).transpose()?,

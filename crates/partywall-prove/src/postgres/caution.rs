@@ -1,8 +1,8 @@
 //! Looking before writing: what may be production is left alone.
 
 use super::{
+    access::Address,
     options::Options,
-    prove::Address,
     schema::text,
     stage::{Gone, Session},
 };

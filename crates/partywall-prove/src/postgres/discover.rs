@@ -45,6 +45,11 @@ const USUAL: &[&str] = &[
     "team_id",
 ];
 
+/// Whether a column of that name usually names a tenant.
+pub(crate) fn is_usual(column: &str) -> bool {
+    USUAL.contains(&column)
+}
+
 const POLICIES: &str = "
     SELECT p.polrelid,
            (SELECT string_agg(r.rolname, E'\\x01') FROM pg_catalog.pg_roles r WHERE r.oid = ANY (p.polroles)),
@@ -153,9 +158,9 @@ impl Policies {
         self.texts().iter().any(says)
     }
 
-    /// The roles that policies are for, by name.
-    pub(crate) fn roles(&self) -> BTreeSet<&str> {
-        self.policies.iter().flat_map(|policy| &policy.roles).map(String::as_str).collect()
+    /// How many policies are for the role by name.
+    pub(crate) fn count_for(&self, role: &str) -> usize {
+        self.policies.iter().filter(|policy| policy.roles.iter().any(|name| name == role)).count()
     }
 }
 
@@ -168,9 +173,22 @@ pub(crate) fn classify(
     let mut notes = Vec::new();
     let compared = compared_columns(schema, policies);
     // The column most tables of this database have.
-    let usual: Vec<String> =
-        compared.values().cloned().chain(USUAL.iter().map(|name| (*name).to_owned())).collect();
+    // One that is a table's key says nothing about other tables: each has an `id`.
+    let is_key = |oid: &u32, column: &String| {
+        schema
+            .relation(*oid)
+            .is_some_and(|r| r.keys.iter().any(|key| key == std::slice::from_ref(column)))
+    };
+    let usual: Vec<String> = compared
+        .iter()
+        .filter(|(oid, column)| !is_key(oid, column))
+        .map(|(_, column)| column.clone())
+        .chain(USUAL.iter().map(|name| (*name).to_owned()))
+        .collect();
     for relation in &mut schema.relations {
+        if matches!(relation.class, Class::Schema(_)) {
+            continue;
+        }
         let told = options.tenant_columns.iter().find(|told| {
             options::names(&told.table, &relation.schema, &relation.name)
                 && relation.column(&told.column).is_some()
@@ -324,7 +342,13 @@ fn json_of(paths: &BTreeSet<Vec<String>>) -> String {
             at = map.entry(key.clone()).or_insert(serde_json::Value::Null);
         }
         if at.is_null() {
-            *at = serde_json::Value::String("{tenant}".to_owned());
+            // Who sends requests as which role is no tenant.
+            let value = match path.as_slice() {
+                [only] if only == "role" => "{role}",
+                [only] if only == "aud" => "authenticated",
+                _ => "{tenant}",
+            };
+            *at = serde_json::Value::String(value.to_owned());
         }
     }
     object.to_string()

@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use super::{
     one_session::OneSession,
     options::{self, Options},
+    remedy,
     schema::{Class, Relation, Schema},
     sql::{ident, typed},
-    stage::{Answer, Gone, Stage as _, Who},
+    stage::{Answer, Gone, Refusal, Stage as _, Who},
     values,
 };
 
@@ -19,6 +20,14 @@ pub struct Ground {
     pub schema: Schema,
     /// What the run was told.
     pub options: Options,
+    /// Other roles of the application that reach tenants' tables.
+    pub beside: Vec<String>,
+    /// Tenants' roles that reach into other tenants' schemas, and which.
+    pub strays: Vec<(String, String)>,
+    /// What stands for `{user}` in values, by tenant.
+    pub users: BTreeMap<String, String>,
+    /// The attacker's own schema, which nobody attacks.
+    aside: Vec<Relation>,
     attacker: String,
     victim: String,
     rows: BTreeMap<(u32, String), Row>,
@@ -89,12 +98,35 @@ impl Ground {
         let (attacker, victim) = (attacker.to_owned(), victim.to_owned());
         let next = std::cell::Cell::new(seed);
         let (rows, variants) = (BTreeMap::new(), BTreeMap::new());
-        Self { schema, options, attacker, victim, rows, variants, next }
+        let (beside, strays, aside) = (Vec::new(), Vec::new(), Vec::new());
+        Self {
+            schema,
+            options,
+            beside,
+            strays,
+            users: BTreeMap::new(),
+            aside,
+            attacker,
+            victim,
+            rows,
+            variants,
+            next,
+        }
     }
 
     /// Changes sides, as [`OneSession::turn`] does.
     pub fn turn(&mut self) {
         std::mem::swap(&mut self.attacker, &mut self.victim);
+        self.take_sides();
+    }
+
+    /// Where each tenant has a schema, leaves only the victim's to be attacked.
+    pub fn take_sides(&mut self) {
+        self.schema.relations.append(&mut self.aside);
+        let own = Class::Schema(self.attacker.clone());
+        let (aside, theirs) =
+            std::mem::take(&mut self.schema.relations).into_iter().partition(|r| r.class == own);
+        (self.aside, self.schema.relations) = (aside, theirs);
     }
 
     /// What `who` is called in the tenant column.
@@ -118,11 +150,12 @@ impl Ground {
 
     /// `"tenant_id" = 'pw'::text`: true of `who`'s rows; true of all where nothing names a tenant.
     pub fn rows_of(&self, relation: &Relation, who: Who) -> String {
-        match relation.tenant_column() {
-            Some(column) => {
+        match (&relation.class, relation.tenant_column()) {
+            (Class::Schema(tenant), _) if tenant != self.id(who) => "false".to_owned(),
+            (_, Some(column)) => {
                 format!("{} = {}", ident(&column.name), typed(self.id(who), &column.type_name))
             }
-            None => "true".to_owned(),
+            (_, None) => "true".to_owned(),
         }
     }
 
@@ -177,7 +210,9 @@ impl Ground {
                     && options::names(&value.table, &relation.schema, &relation.name)
             });
             if let Some(given) = given {
-                values.insert(&column.name, given.expression.clone());
+                let user = self.users.get(id).map_or(id, String::as_str);
+                let value = given.expression.replace("{tenant}", id).replace("{user}", user);
+                values.insert(&column.name, value);
             }
             let needs = column.not_null && !column.fills_itself;
             if needs && column.settable && !values.contains_key(column.name.as_str()) {
@@ -223,9 +258,11 @@ impl Ground {
             .collect();
         for relation in &relations {
             match relation.class {
-                Class::Tenant(_) => {
+                Class::Tenant(_) | Class::Schema(_) => {
                     for who in [Who::Attacker, Who::Victim] {
-                        self.seed_one(stage, relation, who, &mut unseeded, &mut for_it).await?;
+                        if self.may_have_rows(relation, who) {
+                            self.seed_one(stage, relation, who, &mut unseeded, &mut for_it).await?;
+                        }
                     }
                 }
                 // What tenants' rows may have to refer to.
@@ -233,6 +270,11 @@ impl Ground {
             }
         }
         Ok((unseeded, for_it))
+    }
+
+    /// Whether `who` could have rows in it: not in another tenant's schema.
+    fn may_have_rows(&self, relation: &Relation, who: Who) -> bool {
+        !matches!(&relation.class, Class::Schema(tenant) if tenant != self.id(who))
     }
 
     async fn seed_one(
@@ -245,7 +287,21 @@ impl Ground {
     ) -> Result<(), Gone> {
         let id = self.id(who).to_owned();
         let capture = capture(relation);
+        // What was prepared or is there need not be written.
+        if self.options.setup.is_some() || self.options.tenants.is_some() {
+            let found = self.read_back(stage, relation, who, &capture, false).await?;
+            if let Answer::Done(done) = &found
+                && let Some(values) = done.rows.first()
+            {
+                self.put_row(relation.oid, &id, read(relation, values));
+                return Ok(());
+            }
+        }
+        let place = relation.place();
         let mut why = String::new();
+        let mut fix = format!(
+            "give a value with --value {place}.COLUMN=EXPRESSION, or name two tenants that have rows with --tenants A,B"
+        );
         for variant in 0..values::VARIANTS {
             let insert = match self.insert_for(relation, &id, variant, &[]) {
                 Ok(insert) => insert,
@@ -264,20 +320,16 @@ impl Ground {
                 }
                 Err(refusal) => {
                     // Another value may pass a check or a type; nothing else becomes better.
-                    let again = refusal.starts_with("23514")
-                        || refusal.starts_with("22")
-                        || refusal.starts_with("23505");
-                    why = refusal;
+                    let again = matches!(refusal.code.as_str(), "23514" | "23505" | "23P01")
+                        || refusal.code.starts_with("22");
+                    fix = remedy::to_write(&refusal, &place);
+                    why = refusal.to_string();
                     if !again {
                         break;
                     }
                 }
             }
         }
-        let place = relation.place();
-        let fix = format!(
-            "give a value that fits with --value {place}.COLUMN=EXPRESSION, prepare the tenants with --setup FILE, or name two tenants that exist with --tenants A,B"
-        );
         unseeded.push(Unseeded { oid: relation.oid, tenant: id, why, fix });
         Ok(())
     }
@@ -290,7 +342,7 @@ impl Ground {
         insert: &str,
         capture: &str,
         for_it: &mut Vec<WrittenForIt>,
-    ) -> Result<Result<Row, String>, Gone> {
+    ) -> Result<Result<Row, Refusal>, Gone> {
         // RETURNING reads, which a wall may not allow where it allows to write.
         let returning = format!("{insert} RETURNING {capture}");
         let mut answer = stage.keep(who, &returning).await?;
@@ -300,8 +352,7 @@ impl Ground {
             answer = match stage.keep(who, insert).await? {
                 Answer::Done(_) => self.read_back(stage, relation, who, capture, false).await?,
                 Answer::Refused(refusal) if refusal.is_denial() && stage.has_own_role() => {
-                    let enter = stage.tenancy().bind(self.id(who));
-                    let answer = stage.keep_as_self(&format!("{enter}{returning}")).await?;
+                    let answer = self.write_for_it(stage, relation, who, &returning).await?;
                     if matches!(answer, Answer::Done(_)) {
                         let (oid, why) = (relation.oid, refusal.to_string());
                         for_it.push(WrittenForIt { oid, why });
@@ -314,12 +365,30 @@ impl Ground {
         Ok(match answer {
             Answer::Done(done) => match done.rows.first() {
                 Some(values) => Ok(read(relation, values)),
-                None => {
-                    Err("the row that was written cannot be read back by its own tenant".to_owned())
-                }
+                None => Err(Refusal {
+                    code: "02000".to_owned(),
+                    message: "the row that was written cannot be read back by its own tenant: a policy, a rule or a trigger takes it away".to_owned(),
+                }),
             },
-            Answer::Refused(refusal) => Err(refusal.to_string()),
+            Answer::Refused(refusal) => Err(refusal),
         })
+    }
+
+    /// Writes a row that the application may not: as the table's owner, so that its triggers and
+    /// defaults run with the rights of whoever put them there; else as the connection's own role,
+    /// without its triggers where that is a superuser.
+    async fn write_for_it(
+        &self,
+        stage: &mut OneSession,
+        relation: &Relation,
+        who: Who,
+        returning: &str,
+    ) -> Result<Answer, Gone> {
+        let bind = match who {
+            Who::Nobody => String::new(),
+            Who::Attacker | Who::Victim => stage.tenancy().bind(self.id(who)),
+        };
+        stage.keep_for(&relation.owner, &format!("{bind}{returning}")).await
     }
 
     async fn read_back(
@@ -357,7 +426,7 @@ impl Ground {
             let insert = format!("{insert} RETURNING {capture}");
             answer = stage.keep(Who::Attacker, &insert).await?;
             if answer.count() == 0 && stage.has_own_role() {
-                answer = stage.keep_as_self(&insert).await?;
+                answer = self.write_for_it(stage, relation, Who::Nobody, &insert).await?;
             }
         }
         if let Answer::Done(done) = &answer
@@ -384,6 +453,9 @@ impl Ground {
         for relation in &relations {
             let capture = capture(relation);
             for who in [Who::Attacker, Who::Victim] {
+                if !self.may_have_rows(relation, who) {
+                    continue;
+                }
                 let answer = self.read_back(stage, relation, who, &capture, false).await?;
                 let tenant = self.id(who).to_owned();
                 match &answer {

@@ -7,6 +7,7 @@
 
 use crate::Attack;
 
+mod access;
 mod attacks;
 mod caution;
 mod discover;
@@ -15,18 +16,24 @@ pub mod lint;
 mod one_session;
 mod options;
 mod prove;
+mod remedy;
+mod role;
 mod schema;
+mod schemas;
 pub mod sql;
 mod stage;
 mod tenancy;
+mod tenants;
 mod ticket;
 mod values;
 
+pub use access::Address;
 pub use caution::Caution;
 pub use ground::{Ground, Row, Unseeded};
 pub use one_session::OneSession;
 pub use options::{Adversary, InvalidOption, Options, Setting, TenantColumn, Value};
-pub use prove::{Address, CannotRun, prove};
+pub use prove::{CannotRun, prove};
+pub(crate) use remedy::of as remedy;
 pub use schema::{Class, Column, ForeignKey, Grants, Kind, Relation, Schema};
 pub use stage::{Answer, Done, Gone, Refusal, Session, Stage, Who, copy_out, send};
 pub use tenancy::{Assume, Context, Tenancy, Tenant};

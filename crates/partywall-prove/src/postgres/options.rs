@@ -17,10 +17,13 @@ pub struct Options {
     pub shared: Vec<String>,
     /// Two tenants that exist; with none, two are made up, and undone.
     pub tenants: Option<[String; 2]>,
+    /// Who the two tenants' sessions are, where that is not the tenant itself: `{user}` in a
+    /// setting, in the setting up and in values; the tenants' roles, where each has one.
+    pub users: Option<[String; 2]>,
     /// Values for columns that no value can be made up for.
     pub values: Vec<Value>,
     /// SQL that is run before everything else, by the connection's own role, for each tenant;
-    /// `{tenant}` in it is the tenant.
+    /// `{tenant}` and `{user}` in it are the tenant and its user.
     pub setup: Option<String>,
     /// The key that tickets are made with, for a wall of ours whose key table cannot be read.
     pub ticket_key: Option<Vec<u8>>,
@@ -48,7 +51,8 @@ pub enum Adversary {
 pub struct Setting {
     /// `app.current_tenant`.
     pub name: String,
-    /// What it is set to, with `{tenant}` for the tenant: `{tenant}`, `{"sub": "{tenant}"}`.
+    /// What it is set to, with `{tenant}` for the tenant or `{user}` for one of its users:
+    /// `{tenant}`, `{"sub": "{user}"}`.
     pub template: String,
 }
 
@@ -68,7 +72,7 @@ pub struct Value {
     pub table: String,
     /// The column.
     pub column: String,
-    /// The expression.
+    /// The expression; `{tenant}` and `{user}` in it are the tenant and its user.
     pub expression: String,
 }
 
@@ -88,8 +92,9 @@ impl FromStr for Setting {
     /// `NAME` or `NAME=TEMPLATE`.
     fn from_str(written: &str) -> Result<Self, Self::Err> {
         let (name, template) = written.split_once('=').unwrap_or((written, "{tenant}"));
-        if name.is_empty() || !template.contains("{tenant}") {
-            let expected = "NAME or NAME=TEMPLATE with {tenant} in it: app.tenant";
+        let says_who = template.contains("{tenant}") || template.contains("{user}");
+        if name.is_empty() || !says_who {
+            let expected = "NAME or NAME=TEMPLATE with {tenant} or {user} in it: app.tenant";
             return Err(InvalidOption { written: written.to_owned(), expected });
         }
         Ok(Self { name: name.to_owned(), template: template.to_owned() })

@@ -1,20 +1,20 @@
 //! A run against one database, from its address to its rollback.
 
-use std::str::FromStr as _;
-
-use aws_lc_rs::rand;
-use sqlx::{ConnectOptions as _, Connection as _, PgConnection, postgres::PgConnectOptions};
-
 use super::{
+    access::{self, Address},
     attacks,
     caution::{self, Caution},
     discover::{self, Policies},
     ground::Ground,
     one_session::OneSession,
     options::{Adversary, Options},
-    schema::{Class, Schema, text},
-    stage::{Answer, Gone, Session},
-    tenancy::{Assume, Context, Tenancy, Tenant},
+    role::{self, Me},
+    schema::Schema,
+    schemas,
+    sql::literal,
+    stage::{Answer, Gone, Refusal, Session},
+    tenancy::{Assume, Context, PINNED, Tenancy, Tenant},
+    tenants,
     ticket::{TicketMaker, bytea},
 };
 use crate::{Log, Subject};
@@ -27,8 +27,16 @@ pub enum CannotRun {
     #[error("not a PostgreSQL address ({0}): write postgres://user@host:port/database")]
     Address(#[source] sqlx::Error),
     /// There is no way in.
-    #[error("cannot connect: {0}")]
+    #[error("cannot connect: {0}: {remedy}", remedy = access::remedy(.0))]
     NoAccess(#[source] sqlx::Error),
+    /// Something took the connection and said nothing.
+    #[error(
+        "cannot connect: what listens there has said nothing for {seconds} s: check host and port, or the way there"
+    )]
+    NoHello {
+        /// How long it had.
+        seconds: u64,
+    },
     /// The connection failed under way.
     #[error(transparent)]
     Gone(#[from] Gone),
@@ -51,9 +59,35 @@ pub enum CannotRun {
         /// Why not.
         why: String,
     },
+    /// The role has nothing to do here.
+    #[error(
+        "{role} has no rights to any of the {tables} tables that hold tenants' rows: name the role the application runs as with --role, or connect as that role"
+    )]
+    NoRights {
+        /// The role or roles.
+        role: String,
+        /// How many tables.
+        tables: usize,
+    },
+    /// One tenant's role is all there is.
+    #[error(
+        "each tenant has a role of its own, and {role} can become no two of them: connect as a superuser or as the login that changes into them, and name two with --tenants A,B"
+    )]
+    OneTenant {
+        /// The connection's own role.
+        role: String,
+    },
+    /// A standby, or a server set to read only.
+    #[error(
+        "nothing can be written here ({why}): attack the primary, or read only, with --read-only --tenants A,B"
+    )]
+    TakesNoWrites {
+        /// The server's words.
+        why: String,
+    },
     /// There is nothing to attack.
     #[error(
-        "no table has a column that names a tenant ({looked_at}): name it with --tenant-column [TABLE:]COLUMN"
+        "no table has a column that names a tenant ({looked_at}): name it with --tenant-column [TABLE:]COLUMN, or two tenants' schemas with --tenants A,B"
     )]
     NoTenantTables {
         /// How many tables were looked at.
@@ -82,61 +116,6 @@ pub enum CannotRun {
     NoRandomness,
 }
 
-/// The way to a database, and back to it for attacks that need a connection of their own.
-#[derive(Clone, Debug)]
-pub struct Address(PgConnectOptions);
-
-impl Address {
-    /// Reads `postgres://…`; what it leaves out comes from the usual `PG*` variables.
-    ///
-    /// # Errors
-    ///
-    /// When it is no such address.
-    pub fn parse(url: &str) -> Result<Self, CannotRun> {
-        let options = PgConnectOptions::from_str(url).map_err(CannotRun::Address)?;
-        Ok(Self(options.application_name("partywall prove").disable_statement_logging()))
-    }
-
-    /// An address from a driver's own options.
-    pub fn from_options(options: PgConnectOptions) -> Self {
-        Self(options.application_name("partywall prove").disable_statement_logging())
-    }
-
-    /// Without the password: `postgres://app@db.internal:5432/shop`.
-    pub fn shown(&self) -> String {
-        let database = self.0.get_database().unwrap_or("");
-        let host = match self.0.get_socket() {
-            Some(socket) => socket.display().to_string(),
-            None => format!("{}:{}", self.0.get_host(), self.0.get_port()),
-        };
-        format!("postgres://{}@{host}/{database}", self.0.get_username())
-    }
-
-    pub(crate) fn options(&self) -> &PgConnectOptions {
-        &self.0
-    }
-
-    pub(crate) fn host(&self) -> &str {
-        self.0.get_host()
-    }
-
-    pub(crate) fn database(&self) -> &str {
-        self.0.get_database().unwrap_or("")
-    }
-
-    /// A connection of its own, with limits on what a statement may wait for.
-    ///
-    /// # Errors
-    ///
-    /// When there is no way in.
-    pub async fn connect(&self) -> Result<Session, CannotRun> {
-        let conn = PgConnection::connect_with(&self.0).await.map_err(CannotRun::NoAccess)?;
-        let mut session = Session::new(conn);
-        session.send("SET statement_timeout = '10s'; SET lock_timeout = '2s'").await?;
-        Ok(session)
-    }
-}
-
 /// Attacks the database at `address`, and takes down what comes of it in `log`.
 ///
 /// Everything happens in one transaction, which is rolled back.
@@ -150,143 +129,132 @@ pub async fn prove(
     log: &mut Log<'_>,
 ) -> Result<Subject, CannotRun> {
     let mut session = address.connect().await?;
-    let facts = facts(&mut session).await?;
+    let began_with = begin(&mut session, options).await?;
+    let version = session.send("SELECT version()").await?.first().unwrap_or_default().to_owned();
+    let me = Me::read(&mut session).await?;
     caution::look(&mut session, address, options).await?;
-    let begin = if options.read_only {
-        "BEGIN TRANSACTION READ ONLY"
-    } else {
-        "BEGIN; SET CONSTRAINTS ALL IMMEDIATE"
-    };
-    begun(session.send(begin).await?)?;
-
+    if me.superuser {
+        let text = format!(
+            "{} is a superuser: what this database's owners call from triggers, defaults and policies runs in its session and could become it. Where you do not trust them, connect as the application's role",
+            me.name
+        );
+        log.note("role", text);
+    }
     let mut schema = Schema::read(&mut session, &options.schemas).await?;
     let policies = Policies::read(&mut session).await?;
-    for (place, text) in discover::classify(&mut schema, &policies, options) {
-        log.note(place, text);
-    }
-    if schema.tenant_relations().next().is_none() {
-        let looked_at = format!("{} relations", schema.relations.len());
-        return Err(CannotRun::NoTenantTables { looked_at });
-    }
-    let assume = assume(&mut session, &schema, &policies, options, log).await?;
-    let role = match &assume {
-        Assume::Already => facts.role.clone(),
+    let world = World::find(&mut session, &me, &mut schema, &policies, options, log).await?;
+    let World { mut tenancy, tenants, group } = world;
+    let role = match &tenancy.assume {
+        Assume::Already => me.name.clone(),
         Assume::Session(role) | Assume::Role(role) => role.clone(),
     };
-    schema.read_grants(&mut session, &role).await?;
-    let context = context(&mut session, &policies, options).await?;
-    let tenancy = Tenancy { assume, context };
-    let subject = subject(address, &facts, &role, &tenancy, options);
-
-    let [attacker, victim] = tenants(&schema, options)?;
-    let mut ground = Ground::new(schema, options.clone(), &attacker.id, &victim.id, random()?);
-    for tenant in [&attacker, &victim] {
-        set_up(&mut session, options, tenant).await?;
+    tenancy.search_path = Some(role::search_path(&mut session, &role, &began_with).await?);
+    let mut roles: Vec<&str> = tenants.iter().filter_map(|tenant| tenant.role.as_deref()).collect();
+    if roles.is_empty() {
+        roles.push(&role);
     }
+    schema.read_grants(&mut session, &roles).await?;
+    if !schema.tenant_relations().any(|relation| relation.grants.any()) {
+        let tables = schema.tenant_relations().count();
+        return Err(CannotRun::NoRights { role: roles.join(" and "), tables });
+    }
+    let facts =
+        [("server", version), ("role", roles.join(", ")), ("tenant told by", tenancy.describe())];
+    let subject = subject(address, &facts, options);
+    let beside = match roles.as_slice() {
+        [only] => role::beside(&mut session, &me, &schema, only).await?,
+        _ => Vec::new(),
+    };
+    let strays = match group.as_slice() {
+        [] => Vec::new(),
+        group => schemas::strays(&mut session, group).await?,
+    };
+
+    for tenant in &tenants {
+        set_up(&mut session, options, &tenancy, tenant, &began_with).await?;
+    }
+    let [attacker, victim] = tenants;
+    let mut ground =
+        Ground::new(schema, options.clone(), &attacker.id, &victim.id, tenants::random()?);
+    ground.beside = beside;
+    ground.strays = strays;
+    ground.users = tenancy.users.clone();
     let mut stage = OneSession::new(session, tenancy, attacker, victim);
     attacks::all(&mut stage, &mut ground, address, log).await?;
     stage.roll_back().await?;
     Ok(subject)
 }
 
-/// What is known of a server as soon as one is connected.
-struct Facts {
-    role: String,
-    version: String,
-}
-
-async fn facts(session: &mut Session) -> Result<Facts, CannotRun> {
-    let role = session.send("SELECT session_user").await?;
-    let version = session.send("SELECT version()").await?;
-    Ok(Facts {
-        role: role.first().unwrap_or_default().to_owned(),
-        version: version.first().unwrap_or_default().to_owned(),
-    })
-}
-
-fn begun(answer: Answer) -> Result<(), CannotRun> {
-    match answer {
-        Answer::Done(_) => Ok(()),
+/// Begins the transaction that is rolled back in the end; returns the search path the connection
+/// came with, which the run itself leaves.
+async fn begin(session: &mut Session, options: &Options) -> Result<String, CannotRun> {
+    // Nothing in a database can stand in for SHOW.
+    let path = session.send("SHOW search_path").await?.first().unwrap_or_default().to_owned();
+    let begin = if options.read_only { "BEGIN READ ONLY" } else { "BEGIN READ WRITE" };
+    let begin = format!("{begin}; {PINNED}SET CONSTRAINTS ALL IMMEDIATE");
+    match session.send(&begin).await? {
+        Answer::Done(_) => Ok(path),
+        Answer::Refused(refusal) if refusal.code == "25006" => {
+            Err(CannotRun::TakesNoWrites { why: refusal.to_string() })
+        }
         Answer::Refused(refusal) => Err(Gone::Ended(refusal).into()),
     }
 }
 
-/// How to become the application's role: it is the connection's own unless that is too powerful
-/// to be held by any wall.
-async fn assume(
-    session: &mut Session,
-    schema: &Schema,
-    policies: &Policies,
-    options: &Options,
-    log: &mut Log<'_>,
-) -> Result<Assume, CannotRun> {
-    let own = session
-        .all("SELECT session_user, rolsuper, rolbypassrls FROM pg_catalog.pg_roles WHERE rolname = session_user")
-        .await?;
-    let own = own.first().map(|row| (text(row, 0), text(row, 1) == "t", text(row, 2) == "t"));
-    let (me, superuser, bypasses) = own.unwrap_or_default();
-    let by = |role: String| if superuser { Assume::Session(role) } else { Assume::Role(role) };
-    if let Some(role) = &options.role {
-        if *role == me {
-            return Ok(Assume::Already);
-        }
-        let assume = by(role.clone());
-        let tenancy = Tenancy { assume: assume.clone(), context: Context::Nothing };
-        let enter = tenancy.enter(super::stage::Who::Nobody, None);
-        let tried =
-            format!("SAVEPOINT partywall_role; {enter}; ROLLBACK TO SAVEPOINT partywall_role");
-        return match session.send(&tried).await? {
-            Answer::Done(_) => Ok(assume),
-            Answer::Refused(refusal) => {
-                Err(CannotRun::NotThatRole { role: role.clone(), why: refusal.to_string() })
-            }
-        };
-    }
-    let owns = schema.tenant_relations().any(|relation| relation.owner == me);
-    if !superuser && !bypasses && !owns {
-        return Ok(Assume::Already);
-    }
-    let tables: Vec<String> =
-        schema.tenant_relations().map(|relation| relation.oid.to_string()).collect();
-    let candidates = session.all(&CANDIDATES.replace("{tables}", &tables.join(", "))).await?;
-    let named = policies.roles();
-    let mut names: Vec<String> = candidates.iter().map(|row| text(row, 0)).collect();
-    // Those the policies are for come first.
-    names.sort_by_key(|name| !named.contains(name.as_str()));
-    let what = if superuser {
-        format!("{me} is a superuser, whom no wall holds")
-    } else {
-        format!("{me} owns the tables or bypasses row security")
-    };
-    match names.first() {
-        Some(role) => {
-            log.note(
-                "role",
-                format!("{what}, so the attacks run as {role}; say otherwise with --role"),
-            );
-            Ok(by(role.clone()))
-        }
-        None if superuser => Err(CannotRun::NoRole {
-            found: format!("{what}, and no other role may read these tables"),
-        }),
-        // An application may well run as this one: FORCE holds an owner, and nothing the other.
-        None => Ok(Assume::Already),
-    }
+/// How this database tells tenants apart, and two of them.
+struct World {
+    tenancy: Tenancy,
+    tenants: [Tenant; 2],
+    /// The schemas that are alike, where each is a tenant's.
+    group: Vec<String>,
 }
 
-/// Roles that may work on tenants' tables and are held by walls, those with the most rights first;
-/// of those with the same, one that may log in.
-const CANDIDATES: &str = "
-    SELECT r.rolname
-      FROM pg_catalog.pg_roles r,
-           LATERAL (SELECT count(*) FILTER (WHERE has_table_privilege(r.oid, t.oid, 'SELECT')) AS reads,
-                           count(*) FILTER (WHERE has_table_privilege(r.oid, t.oid, 'INSERT')
-                                               OR has_table_privilege(r.oid, t.oid, 'UPDATE')) AS writes,
-                           bool_or(t.relowner = r.oid) AS owns
-                      FROM pg_catalog.pg_class t WHERE t.oid IN ({tables})) AS may
-     WHERE NOT r.rolsuper AND NOT r.rolbypassrls AND r.rolname !~ '^pg_'
-       AND may.reads > 0 AND NOT may.owns
-     ORDER BY may.reads + may.writes DESC, r.rolcanlogin DESC, r.rolname";
+impl World {
+    async fn find(
+        session: &mut Session,
+        me: &Me,
+        schema: &mut Schema,
+        policies: &Policies,
+        options: &Options,
+        log: &mut Log<'_>,
+    ) -> Result<Self, CannotRun> {
+        let group = schemas::alike(schema, policies, options);
+        let pair = match group.as_slice() {
+            [] => None,
+            group => Some(schemas::divide(schema, group, options, log)?),
+        };
+        for (place, text) in discover::classify(schema, policies, options) {
+            log.note(place, text);
+        }
+        if let Some(pair) = pair {
+            let (tenancy, tenants) =
+                schemas::tenancy(session, me, schema, &group, &pair, options, log).await?;
+            return Ok(Self { tenancy, tenants, group });
+        }
+        if schema.tenant_relations().next().is_none() {
+            let looked_at = format!("{} relations", schema.relations.len());
+            return Err(CannotRun::NoTenantTables { looked_at });
+        }
+        let context = context(session, policies, options).await?;
+        if matches!(context, Context::Roles) {
+            let (tenancy, tenants) = tenants::roles(session, me, schema, options, log).await?;
+            return Ok(Self { tenancy, tenants, group });
+        }
+        let assume = role::assume(session, me, schema, policies, options, log).await?;
+        let mut tenancy = Tenancy::new(assume, context);
+        let tenants = tenants::named_in_columns(schema, options)?;
+        let role = tenancy.role().unwrap_or(&me.name).to_owned();
+        if let Context::Settings(settings) = &mut tenancy.context {
+            for setting in settings.iter_mut() {
+                setting.template = setting.template.replace("{role}", &role);
+            }
+            tenancy.users = tenants::users(options, settings, &tenants)?;
+        } else {
+            tenancy.users = tenants::users(options, &[], &tenants)?;
+        }
+        Ok(Self { tenancy, tenants, group })
+    }
+}
 
 /// What a session sets to be a tenant.
 async fn context(
@@ -341,58 +309,38 @@ async fn ticket(session: &mut Session, options: &Options) -> Result<Context, Can
     Ok(Context::Ticket { maker, pid, moment: number(1).unwrap_or_default() })
 }
 
-/// Two tenants whose ids begin alike, of the type the tenant columns have.
-fn tenants(schema: &Schema, options: &Options) -> Result<[Tenant; 2], CannotRun> {
-    if let Some([a, b]) = &options.tenants {
-        return Ok([Tenant::named(a), Tenant::named(b)]);
-    }
-    if options.read_only {
-        return Err(CannotRun::NoTenants);
-    }
-    let types: Vec<&str> = schema
-        .tenant_relations()
-        .filter(|relation| matches!(relation.class, Class::Tenant(_)))
-        .filter_map(|relation| Some(relation.tenant_column()?.type_name.as_str()))
-        .collect();
-    let random = random()?;
-    let [a, b] = if types.contains(&"uuid") {
-        // The same but for the last letter.
-        let stem = format!("{:08x}-0000-4000-8000-{:011x}", random >> 32, random & 0xfff_ffff_ffff);
-        [format!("{stem}1"), format!("{stem}2")]
-    } else if types.iter().any(|name| matches!(*name, "integer" | "bigint")) {
-        let stem = 1_000_000 + random % 100_000_000;
-        [stem.to_string(), format!("{stem}1")]
-    } else if types.contains(&"smallint") {
-        let stem = 2_000 + random % 1_000;
-        [stem.to_string(), format!("{stem}1")]
-    } else {
-        let stem = format!("pw{:08x}", random & 0xffff_ffff);
-        [stem.clone(), format!("{stem}1")]
-    };
-    Ok([Tenant::named(a), Tenant::named(b)])
-}
-
+/// Runs what the tenants need beside their rows, with the connection's own role and search path.
 async fn set_up(
     session: &mut Session,
     options: &Options,
+    tenancy: &Tenancy,
     tenant: &Tenant,
+    path: &str,
 ) -> Result<(), CannotRun> {
     let Some(setup) = &options.setup else { return Ok(()) };
-    match session.send(&setup.replace("{tenant}", &tenant.id)).await? {
-        Answer::Done(_) => Ok(()),
-        Answer::Refused(refusal) => {
-            Err(CannotRun::Setup { tenant: tenant.id.clone(), refusal: refusal.to_string() })
+    let failed = |refusal: Refusal| CannotRun::Setup {
+        tenant: tenant.id.clone(),
+        refusal: match refusal.code.as_str() {
+            "25P01" | "3B001" => {
+                "it ends the transaction that everything is undone with".to_owned()
+            }
+            _ => refusal.to_string(),
+        },
+    };
+    let path = literal(path);
+    let before = format!(
+        "SAVEPOINT partywall_setup; SELECT pg_catalog.set_config('search_path', {path}, true); "
+    );
+    let after = format!("RELEASE SAVEPOINT partywall_setup; {PINNED}");
+    for sql in [before + &tenancy.fill(setup, &tenant.id), after] {
+        if let Answer::Refused(refusal) = session.send(&sql).await? {
+            return Err(failed(refusal));
         }
     }
+    Ok(())
 }
 
-fn subject(
-    address: &Address,
-    facts: &Facts,
-    role: &str,
-    tenancy: &Tenancy,
-    options: &Options,
-) -> Subject {
+fn subject(address: &Address, facts: &[(&str, String)], options: &Options) -> Subject {
     let adversary = match options.adversary {
         Adversary::SqlInjection => {
             "a fully authenticated user of another tenant, with SQL injection inside its own session"
@@ -401,19 +349,6 @@ fn subject(
             "a fully authenticated user of another tenant, who chooses values but not statements"
         }
     };
-    Subject {
-        name: address.shown(),
-        adversary: adversary.to_owned(),
-        facts: vec![
-            ("server".to_owned(), facts.version.clone()),
-            ("role".to_owned(), role.to_owned()),
-            ("tenant told by".to_owned(), tenancy.describe()),
-        ],
-    }
-}
-
-fn random() -> Result<u64, CannotRun> {
-    let mut bytes = [0; 8];
-    rand::fill(&mut bytes).map_err(|_| CannotRun::NoRandomness)?;
-    Ok(u64::from_be_bytes(bytes))
+    let facts = facts.iter().map(|(name, fact)| ((*name).to_owned(), fact.clone())).collect();
+    Subject { name: address.shown(), adversary: adversary.to_owned(), facts }
 }

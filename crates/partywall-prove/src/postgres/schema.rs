@@ -75,6 +75,8 @@ pub enum Kind {
 pub enum Class {
     /// Each row is one tenant's, named in this column.
     Tenant(String),
+    /// Every row is this tenant's, for the schema is.
+    Schema(String),
     /// Declared to be the same for every tenant.
     Shared,
     /// Nobody has said: no column names a tenant.
@@ -134,6 +136,13 @@ pub struct Grants {
     pub trigger: bool,
 }
 
+impl Grants {
+    /// Whether it may read or write it at all.
+    pub fn any(self) -> bool {
+        self.select || self.insert || self.update || self.delete
+    }
+}
+
 impl Relation {
     /// `"shop"."orders"`, for statements.
     pub fn quoted(&self) -> String {
@@ -149,7 +158,7 @@ impl Relation {
     pub fn tenant_column(&self) -> Option<&Column> {
         match &self.class {
             Class::Tenant(column) => self.column(column),
-            Class::Shared | Class::Undeclared => None,
+            Class::Schema(_) | Class::Shared | Class::Undeclared => None,
         }
     }
 
@@ -172,7 +181,8 @@ impl Schema {
 
     /// The relations that hold tenants' rows.
     pub fn tenant_relations(&self) -> impl Iterator<Item = &Relation> {
-        self.relations.iter().filter(|relation| matches!(relation.class, Class::Tenant(_)))
+        let of_tenants = |class: &Class| matches!(class, Class::Tenant(_) | Class::Schema(_));
+        self.relations.iter().filter(move |relation| of_tenants(&relation.class))
     }
 
     /// Reads the catalogues. `schemas` narrows it down; with none, every schema that is not the
@@ -213,13 +223,14 @@ impl Schema {
         Ok(schema)
     }
 
-    /// Reads what `role` may do with each relation.
+    /// Reads what any of `roles` may do with each relation.
     ///
     /// # Errors
     ///
-    /// When there is no such role, or the catalogues cannot be read.
-    pub async fn read_grants(&mut self, session: &mut Session, role: &str) -> Result<(), Gone> {
-        let asked = GRANTS.replace("{role}", &literal(role));
+    /// When the catalogues cannot be read.
+    pub async fn read_grants(&mut self, session: &mut Session, roles: &[&str]) -> Result<(), Gone> {
+        let names: Vec<String> = roles.iter().map(|role| literal(role)).collect();
+        let asked = GRANTS.replace("{roles}", &names.join(", "));
         let grants: BTreeMap<u32, Grants> = session
             .all(&asked)
             .await?
@@ -341,16 +352,17 @@ const DOMAINS: &str = "
 
 const GRANTS: &str = "
     SELECT c.oid,
-           has_table_privilege(r.oid, c.oid, 'SELECT') OR has_any_column_privilege(r.oid, c.oid, 'SELECT'),
-           has_table_privilege(r.oid, c.oid, 'INSERT') OR has_any_column_privilege(r.oid, c.oid, 'INSERT'),
-           has_table_privilege(r.oid, c.oid, 'UPDATE') OR has_any_column_privilege(r.oid, c.oid, 'UPDATE'),
-           has_table_privilege(r.oid, c.oid, 'DELETE'),
-           has_table_privilege(r.oid, c.oid, 'TRUNCATE'),
-           has_table_privilege(r.oid, c.oid, 'REFERENCES'),
-           has_table_privilege(r.oid, c.oid, 'TRIGGER')
+           bool_or(has_table_privilege(r.oid, c.oid, 'SELECT') OR has_any_column_privilege(r.oid, c.oid, 'SELECT')),
+           bool_or(has_table_privilege(r.oid, c.oid, 'INSERT') OR has_any_column_privilege(r.oid, c.oid, 'INSERT')),
+           bool_or(has_table_privilege(r.oid, c.oid, 'UPDATE') OR has_any_column_privilege(r.oid, c.oid, 'UPDATE')),
+           bool_or(has_table_privilege(r.oid, c.oid, 'DELETE')),
+           bool_or(has_table_privilege(r.oid, c.oid, 'TRUNCATE')),
+           bool_or(has_table_privilege(r.oid, c.oid, 'REFERENCES')),
+           bool_or(has_table_privilege(r.oid, c.oid, 'TRIGGER'))
       FROM pg_catalog.pg_class c, pg_catalog.pg_roles r
-     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND r.rolname = {role}
-       AND pg_catalog.has_schema_privilege(r.oid, c.relnamespace, 'USAGE')";
+     WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND r.rolname IN ({roles})
+       AND pg_catalog.has_schema_privilege(r.oid, c.relnamespace, 'USAGE')
+     GROUP BY c.oid";
 
 fn relation(row: &PgRow) -> Option<Relation> {
     let kind = match text(row, 3).as_str() {

@@ -1,5 +1,7 @@
 //! How a session of this database says which tenant it is.
 
+use std::collections::BTreeMap;
+
 use super::{
     options::Setting,
     sql::{ident, literal},
@@ -14,7 +16,15 @@ pub struct Tenancy {
     pub assume: Assume,
     /// What says which tenant it is.
     pub context: Context,
+    /// The search path of the application's role, where the run itself goes by another: its own
+    /// queries must find the server's functions, whatever a schema calls its own.
+    pub search_path: Option<String>,
+    /// What stands for `{user}` in a setting's template, by tenant; the tenant where there is none.
+    pub users: BTreeMap<String, String>,
 }
+
+/// The search path of the run itself: no schema of the database's owners is on it (CVE-2018-1058).
+pub(crate) const PINNED: &str = "SET LOCAL search_path = pg_catalog, pg_temp; ";
 
 /// How the application's role is assumed.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -68,6 +78,11 @@ impl Tenant {
 }
 
 impl Tenancy {
+    /// A way to be a tenant, with the connection's own search path.
+    pub fn new(assume: Assume, context: Context) -> Self {
+        Self { assume, context, search_path: None, users: BTreeMap::new() }
+    }
+
     /// The statements that make the rest of a transaction `who`'s; undone with it.
     pub fn enter(&self, who: Who, tenant: Option<&Tenant>) -> String {
         let mut sql = match (&self.assume, tenant.and_then(|tenant| tenant.role.as_deref())) {
@@ -77,6 +92,9 @@ impl Tenancy {
             (Assume::Role(_) | Assume::Already, Some(role)) => set_role(role),
             (Assume::Role(role), None) => set_role(role),
         };
+        if let Some(path) = &self.search_path {
+            sql.push_str(&set_config("search_path", path));
+        }
         let id = match (who, tenant) {
             (Who::Attacker | Who::Victim, Some(tenant)) => tenant.id.as_str(),
             _ => return sql,
@@ -98,13 +116,17 @@ impl Tenancy {
         match &self.context {
             Context::Settings(settings) => {
                 for setting in settings {
-                    let name = literal(&setting.name);
-                    sql.push_str(&format!("SELECT pg_catalog.set_config({name}, '', true); "));
+                    sql.push_str(&set_config(&setting.name, ""));
                 }
             }
             Context::Ticket { .. } => sql.push_str("SET LOCAL partywall.ticket = ''; "),
-            Context::Schemas => sql.push_str("SET LOCAL search_path = DEFAULT; "),
-            Context::Roles | Context::Nothing => {}
+            Context::Schemas if self.search_path.is_none() => {
+                sql.push_str("SET LOCAL search_path = DEFAULT; ");
+            }
+            Context::Schemas | Context::Roles | Context::Nothing => {}
+        }
+        if self.search_path.is_some() {
+            sql.push_str(PINNED);
         }
         sql
     }
@@ -114,19 +136,21 @@ impl Tenancy {
         match &self.context {
             Context::Settings(settings) => settings
                 .iter()
-                .map(|setting| {
-                    let value = setting.template.replace("{tenant}", id);
-                    let (name, value) = (literal(&setting.name), literal(&value));
-                    format!("SELECT pg_catalog.set_config({name}, {value}, true); ")
-                })
+                .map(|setting| set_config(&setting.name, &self.fill(&setting.template, id)))
                 .collect(),
             Context::Ticket { maker, pid, moment } => {
                 let ticket = maker.ticket(id, *pid, *moment);
                 format!("SET LOCAL partywall.ticket = '{ticket}'; ")
             }
-            Context::Schemas => format!("SET LOCAL search_path = {}; ", ident(id)),
+            Context::Schemas => format!("SET LOCAL search_path = {}, public; ", ident(id)),
             Context::Roles | Context::Nothing => String::new(),
         }
+    }
+
+    /// A text with `{tenant}` and `{user}` in it, for the tenant `id`.
+    pub fn fill(&self, template: &str, id: &str) -> String {
+        let user = self.users.get(id).map_or(id, String::as_str);
+        template.replace("{tenant}", id).replace("{user}", user)
     }
 
     /// In a few words, for reports.
@@ -151,6 +175,10 @@ impl Tenancy {
             Assume::Session(role) | Assume::Role(role) => Some(role),
         }
     }
+}
+
+fn set_config(name: &str, value: &str) -> String {
+    format!("SELECT pg_catalog.set_config({}, {}, true); ", literal(name), literal(value))
 }
 
 fn set_session(role: &str) -> String {

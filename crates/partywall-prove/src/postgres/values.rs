@@ -23,7 +23,7 @@ pub(crate) fn value(
 }
 
 /// The type below a domain, and what the domain checks.
-fn base_of(schema: &Schema, type_name: &str) -> (String, Vec<String>) {
+pub(crate) fn base_of(schema: &Schema, type_name: &str) -> (String, Vec<String>) {
     let (mut base, mut checks) = (type_name.to_owned(), Vec::new());
     // A domain may stand on another; a circle cannot be.
     while let Some((below, more)) = schema.domains.get(&base) {
@@ -114,7 +114,7 @@ fn ordinary(name: &str, length: Option<usize>, n: u64) -> Vec<String> {
 }
 
 /// `character varying(20)` is `character varying` with 20; `character(3)` and `bit(8)` likewise.
-fn name_and_length(base: &str) -> (&str, Option<usize>) {
+pub(crate) fn name_and_length(base: &str) -> (&str, Option<usize>) {
     let Some((name, rest)) = base.split_once('(') else {
         return (base, if base == "character" || base == "bit" { Some(1) } else { None });
     };

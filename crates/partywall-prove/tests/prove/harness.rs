@@ -17,7 +17,7 @@ use partywall_postgres::{
     provision,
 };
 use partywall_prove::{
-    Log, Run, Silent, Trial, Verdict,
+    Exception, Log, Run, Silent, Trial, Verdict,
     postgres::{Address, CannotRun, Options, prove},
 };
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, postgres::PgConnectOptions};
@@ -129,7 +129,17 @@ impl Database {
         address: &Address,
         options: &Options,
     ) -> Result<Run, CannotRun> {
-        let mut log = Log::new(Vec::new(), &Silent);
+        self.accept(address, options, Vec::new()).await
+    }
+
+    /// A run in which some of what is found was declared.
+    pub(crate) async fn accept(
+        &self,
+        address: &Address,
+        options: &Options,
+        declared: Vec<Exception>,
+    ) -> Result<Run, CannotRun> {
+        let mut log = Log::new(declared, &Silent);
         let subject = prove(address, options, &mut log).await?;
         Ok(Run::new("test".to_owned(), Timestamp(0), Timestamp(1), subject, log))
     }

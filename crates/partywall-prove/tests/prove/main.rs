@@ -18,3 +18,4 @@ mod stores;
 mod stores_postgres;
 mod stores_sqlite;
 mod system;
+mod worlds;

@@ -1,17 +1,20 @@
 //! The attacks, each in the module of its kind.
 
 use super::{
+    access::Address,
     ground::Ground,
     one_session::OneSession,
-    prove::Address,
     schema::{Class, Kind, Relation},
     stage::{Answer, Gone, Stage, Who},
 };
 use crate::{Attack, Control, Draft, Layer, Log, Observation, Trial, Weight};
 
 pub(crate) mod address;
+pub(crate) mod beside;
+pub(crate) mod claims;
 pub(crate) mod references;
 pub(crate) mod rows;
+pub(crate) mod schemas;
 pub(crate) mod session;
 pub(crate) mod writes;
 
@@ -58,6 +61,11 @@ pub(crate) const CATALOGUE: &[&Attack] = &[
     &address::COPY,
     &address::ERROR,
     &address::PART,
+    &beside::READ_AS,
+    &claims::USER_METADATA,
+    &schemas::PATH,
+    &schemas::CREATE,
+    &schemas::STRAY,
 ];
 
 /// Frameworks' controls that isolation in the store supports.
@@ -97,6 +105,8 @@ pub(crate) async fn all(
 ) -> Result<(), Gone> {
     prepare(stage, ground, log).await?;
     declare(ground, log);
+    schemas::strays(ground, log);
+    ground.take_sides();
     for turn in 0..2 {
         if turn > 0 {
             stage.turn();
@@ -112,10 +122,14 @@ pub(crate) async fn all(
             rows::attack(stage, ground, relation, log).await?;
             hanging(stage, ground, relation, log).await?;
             references::cascade(stage, ground, relation, log).await?;
+            schemas::attack(stage, ground, relation, log).await?;
+            beside::attack(stage, ground, relation, log).await?;
         }
         log.begin("the session");
         let tenancy = stage.tenancy().clone();
         session::attack(stage, ground, &tenancy, log).await?;
+        claims::attack(stage, ground, log).await?;
+        schemas::create(stage, ground, log).await?;
     }
     Ok(())
 }
@@ -198,6 +212,14 @@ async fn prepare(
     }
     for unseeded in unseeded {
         let Some(relation) = ground.schema.relation(unseeded.oid) else { continue };
+        if !relation.grants.any() {
+            let why = format!(
+                "{}'s row could not be written ({}), and the application cannot reach the table",
+                unseeded.tenant, unseeded.why
+            );
+            log.note(relation.place(), why);
+            continue;
+        }
         let draft = Trial::of(&OWN_ROWS, relation.place())
             .between(&unseeded.tenant, &unseeded.tenant)
             .tried("a row of its own")
@@ -211,9 +233,7 @@ async fn prepare(
 /// Every relation the application can reach must be somebody's or everybody's.
 fn declare(ground: &Ground, log: &mut Log<'_>) {
     for relation in &ground.schema.relations {
-        let grants = relation.grants;
-        let reachable = grants.select || grants.insert || grants.update || grants.delete;
-        if relation.class != Class::Undeclared || !reachable {
+        if relation.class != Class::Undeclared || !relation.grants.any() {
             continue;
         }
         let seen =

@@ -165,7 +165,9 @@ async fn update<S: Stage>(
     relation: &Relation,
     log: &mut Log<'_>,
 ) -> Result<(), Gone> {
-    let Some(column) = relation.tenant_column() else { return Ok(()) };
+    // Where the schema names the tenant, any column will do.
+    let any = || relation.columns.iter().find(|column| column.settable);
+    let Some(column) = relation.tenant_column().or_else(any) else { return Ok(()) };
     let (column, theirs) = (ident(&column.name), ground.rows_of(relation, Who::Victim));
     let update = format!("UPDATE {} SET {column} = {column} WHERE {theirs}", relation.quoted());
     let control = victim_can(stage, &update).await?;

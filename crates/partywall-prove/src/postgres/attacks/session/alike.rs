@@ -70,7 +70,6 @@ fn ids(victim: &str, by_letter: bool) -> Vec<(&'static str, String)> {
         ("a pattern of the same length", any_letter),
         ("a regular expression that matches all", ".*".to_owned()),
         ("an asterisk", "*".to_owned()),
-        ("a list with it", format!("{{{victim}}}")),
         ("two, with a comma", format!("x,{victim}")),
     ];
     if by_letter {
@@ -81,6 +80,8 @@ fn ids(victim: &str, by_letter: bool) -> Vec<(&'static str, String)> {
             c => c,
         };
         ids.extend([
+            // A uuid in braces is the uuid itself.
+            ("a list with it", format!("{{{victim}}}")),
             ("its beginning", beginning),
             ("in capitals", victim.to_uppercase()),
             ("a space behind", format!("{victim} ")),
