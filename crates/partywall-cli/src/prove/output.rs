@@ -87,14 +87,18 @@ impl Output {
     ///
     /// # Errors
     ///
-    /// When a directory is missing, or the signing key cannot be read or made.
+    /// When a directory is missing, the signing key cannot be read or made, or the history cannot be
+    /// continued with it.
     pub(crate) fn prepare(&self) -> Result<(), OutputError> {
         for ReportFile { path, .. } in &self.reports {
             if !directory_of(path).is_dir() {
                 return Err(OutputError::NoDirectory { path: path.clone() });
             }
         }
-        self.history.as_deref().map_or(Ok(()), |dir| self.key(dir).map(drop))
+        match &self.history {
+            Some(dir) => Ok(History::at(dir).accepts(&self.key(dir)?.public())?),
+            None => Ok(()),
+        }
     }
 
     /// Delivers the report everywhere it was asked for, and ends with the run's own code. What

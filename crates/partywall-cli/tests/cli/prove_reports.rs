@@ -118,6 +118,9 @@ fn m24_reports_go_where_they_are_asked_for() {
         assert_eq!(ran.code, Some(expected), "{}", ran.err);
         assert!(ran.err.contains("the report /dev/full: No space left"), "{}", ran.err);
     }
+    let ran = bench.prove("open", &["--history", "proofs", "--signing-key", "other-key"]);
+    assert_eq!((ran.code, ran.out.as_str()), (Some(3), ""), "{}", ran.err);
+    assert!(ran.err.contains("give the same --signing-key"), "{}", ran.err);
     bench.folder.set_mode("proofs/signing-key", 0o644);
     let ran = bench.prove("open", &["--history", "proofs"]);
     assert_eq!(ran.code, Some(3), "{}", ran.err);

@@ -56,13 +56,7 @@ impl History {
         let lock = File::create(self.dir.join(LOCK)).map_err(self.failed())?;
         lock.lock().map_err(self.failed())?;
         let pinned = self.is_pinned(&key.public())?;
-        let (number, previous) = match self.numbers()?.last() {
-            None => (1, Digest::NONE),
-            Some(last) => {
-                let previous = self.digest_of(*last, &key.public())?;
-                (last.saturating_add(1), previous)
-            }
-        };
+        let (number, previous) = self.next(&key.public())?;
         if !pinned {
             self.put(&self.dir.join(PINNED), format!("{}\n", key.public()).as_bytes())?;
         }
@@ -70,6 +64,20 @@ impl History {
         let path = self.path_of(number);
         self.put(&path, &record)?;
         Ok(Appended { number, head: Digest::of(&record), path })
+    }
+
+    /// Whether a run signed with the private half of `key` could be appended, as far as can be told
+    /// without writing. A directory that is not there yet is fine.
+    ///
+    /// # Errors
+    ///
+    /// As for [`History::append`].
+    pub fn accepts(&self, key: &PublicKey) -> Result<(), HistoryError> {
+        if self.dir.exists() {
+            self.is_pinned(key)?;
+            self.next(key)?;
+        }
+        Ok(())
     }
 
     /// The public key that was written down beside the records on the first run. Whoever can
@@ -104,6 +112,14 @@ impl History {
             auditor.file(number, &read_bounded(&self.path_of(number))?);
         }
         Ok(auditor.finish())
+    }
+
+    /// The next record's number, and the digest it has to name.
+    fn next(&self, key: &PublicKey) -> Result<(u64, Digest), HistoryError> {
+        match self.numbers()?.last() {
+            None => Ok((1, Digest::NONE)),
+            Some(last) => Ok((last.saturating_add(1), self.digest_of(*last, key)?)),
+        }
     }
 
     /// The numbers the records are filed under, rising.

@@ -75,7 +75,8 @@ pub fn lint_sarif(report: &LintReport) -> String {
     format!("{}\n", visible_json(&log))
 }
 
-fn finding_lines(finding: &Finding, paint: Paint<'_>) -> Vec<String> {
+/// A finding, its evidence and its remedy, on lines of their own.
+pub(super) fn finding_lines(finding: &Finding, paint: Paint<'_>) -> Vec<String> {
     let tone = match (finding.severity, &finding.accepted) {
         (Severity::Note, _) | (_, Some(_)) => Tone::Quiet,
         (Severity::Warning, None) => Tone::Doubt,

@@ -4,10 +4,11 @@ use std::fmt::Write;
 
 use super::{
     known,
+    lint::finding_lines,
     tally::{Tally, conclusion, made_and_untried, not_tested, places},
     visible::on_one_line,
 };
-use crate::{Attack, Exit, Layer, Run, Trial, Verdict, postgres::lint::Severity};
+use crate::{Attack, Exit, Layer, Run, Trial, Verdict};
 
 /// How a word is meant, for whoever has colours.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -157,19 +158,8 @@ impl Page<'_> {
             return;
         }
         self.line("Lint, what no attack shows:");
-        for finding in &run.lint {
-            let tone = match (finding.severity, &finding.accepted) {
-                (Severity::Note, _) | (_, Some(_)) => Tone::Quiet,
-                (Severity::Warning, None) => Tone::Doubt,
-                (Severity::Error, None) => Tone::Bad,
-            };
-            let severity = (self.paint)(tone, finding.severity.as_str());
-            let (place, what) = (on_one_line(&finding.place), on_one_line(&finding.what));
-            self.line(&format!("  {severity}  {place}: {what} [{}]", on_one_line(&finding.rule)));
-            let mut facts =
-                vec![("fix", on_one_line(&finding.fix)), ("seen", on_one_line(&finding.evidence))];
-            facts.extend(finding.accepted.as_deref().map(|why| ("accepted", on_one_line(why))));
-            self.pairs(6, &facts);
+        for line in run.lint.iter().flat_map(|finding| finding_lines(finding, self.paint)) {
+            self.line(&format!("  {line}"));
         }
         self.line("");
     }

@@ -70,7 +70,7 @@ pub(crate) fn one_of_each() -> Run {
     let (started, ended) = (Timestamp(1_767_225_600), Timestamp(1_767_225_603));
     let mut run = Run::new("00c0ffee".to_owned(), started, ended, subject, log);
     run.version = "0.0.0".to_owned();
-    let what = "row security is not forced";
+    let what = "public.notes does not force row security";
     let fix = "ALTER TABLE public.notes FORCE ROW LEVEL SECURITY;";
     run.lint.push(Finding::of(&rules::ROW_SECURITY_OFF, "public.notes", what, fix));
     run

@@ -130,7 +130,7 @@ fn m24_the_check_would_see_markup() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 96, ..Default::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 48, ..Default::default() })]
 
     #[test]
     fn m24_any_text_stays_text(

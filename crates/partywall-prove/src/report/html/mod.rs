@@ -3,6 +3,7 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use base64ct::{Base64, Encoding};
 
+use self::parts::{pairs, section, table};
 use super::{
     controls::{self, Standing, Support},
     known,
@@ -13,6 +14,8 @@ use crate::{
     Attack, Control, Exit, Layer, Run, Trial, Verdict,
     postgres::lint::{Finding, Severity},
 };
+
+mod parts;
 
 /// The report as one HTML page. It prints, follows the reader's light or dark scheme, and forbids
 /// itself scripts, foreign styles and requests by its own policy.
@@ -304,41 +307,6 @@ const SUPPORTS: &str = "The trials of a run are evidence that supports these con
 const VERIFY: &str = "This page is a rendering and is not signed. The signed record of the same run \
     is in the history; check it without a network, and have this page made from it: partywall prove \
     verify RECORD --key PUBLIC-KEY --report html=FILE.";
-
-fn section(page: &mut Markup, id: &str, title: &str, inside: impl FnOnce(&mut Markup)) {
-    let heading = format!("{id}-title");
-    page.element("section", &[("id", id), ("aria-labelledby", &heading)], |page| {
-        page.says("h2", &[("id", &heading)], title);
-        inside(page);
-    });
-}
-
-fn table(page: &mut Markup, caption: &str, columns: &[&str], rows: impl FnOnce(&mut Markup)) {
-    // What scrolls sideways must be reached by the keyboard, too.
-    let wide = [("class", "wide"), ("role", "region"), ("aria-label", caption), ("tabindex", "0")];
-    page.element("div", &wide, |page| {
-        page.element("table", &[], |page| {
-            page.says("caption", &[], caption);
-            page.element("thead", &[], |page| {
-                page.element("tr", &[], |page| {
-                    for column in columns {
-                        page.says("th", &[("scope", "col")], column);
-                    }
-                });
-            });
-            page.element("tbody", &[], rows);
-        });
-    });
-}
-
-fn pairs(page: &mut Markup, pairs: &[(&str, &str)]) {
-    page.element("dl", &[], |page| {
-        for (label, text) in pairs.iter().filter(|(_, text)| !text.is_empty()) {
-            page.says("dt", &[], label);
-            page.says("dd", &[], text);
-        }
-    });
-}
 
 fn verdict(page: &mut Markup, trial: &Trial) {
     let class = match trial.verdict {
