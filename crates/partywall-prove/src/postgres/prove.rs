@@ -128,6 +128,18 @@ pub async fn prove(
     options: &Options,
     log: &mut Log<'_>,
 ) -> Result<Subject, CannotRun> {
+    let (mut stage, mut ground, subject) = prepare(address, options, log).await?;
+    attacks::all(&mut stage, &mut ground, address, log).await?;
+    stage.roll_back().await?;
+    Ok(subject)
+}
+
+/// Begins the one transaction of a run, looks around, and runs what `--setup` gave.
+pub(super) async fn prepare(
+    address: &Address,
+    options: &Options,
+    log: &mut Log<'_>,
+) -> Result<(OneSession, Ground, Subject), CannotRun> {
     let mut session = address.connect().await?;
     let began_with = begin(&mut session, options).await?;
     let version = session.send("SELECT version()").await?.first().unwrap_or_default().to_owned();
@@ -179,10 +191,7 @@ pub async fn prove(
     ground.beside = beside;
     ground.strays = strays;
     ground.users = tenancy.users.clone();
-    let mut stage = OneSession::new(session, tenancy, attacker, victim);
-    attacks::all(&mut stage, &mut ground, address, log).await?;
-    stage.roll_back().await?;
-    Ok(subject)
+    Ok((OneSession::new(session, tenancy, attacker, victim), ground, subject))
 }
 
 /// Begins the transaction that is rolled back in the end; returns the search path the connection

@@ -114,16 +114,7 @@ pub(crate) async fn all(
         }
         let relations: Vec<Relation> = ground.schema.tenant_relations().cloned().collect();
         for relation in &relations {
-            log.begin(&relation.place());
-            if is_partition(ground, relation) {
-                address::part(stage, ground, relation, log).await?;
-                continue;
-            }
-            rows::attack(stage, ground, relation, log).await?;
-            hanging(stage, ground, relation, log).await?;
-            references::cascade(stage, ground, relation, log).await?;
-            schemas::attack(stage, ground, relation, log).await?;
-            beside::attack(stage, ground, relation, log).await?;
+            at(stage, ground, relation, log).await?;
         }
         log.begin("the session");
         let tenancy = stage.tenancy().clone();
@@ -132,6 +123,24 @@ pub(crate) async fn all(
         schemas::create(stage, ground, log).await?;
     }
     Ok(())
+}
+
+/// Attacks one relation, in one direction.
+pub(crate) async fn at(
+    stage: &mut OneSession,
+    ground: &Ground,
+    relation: &Relation,
+    log: &mut Log<'_>,
+) -> Result<(), Gone> {
+    log.begin(&relation.place());
+    if is_partition(ground, relation) {
+        return address::part(stage, ground, relation, log).await;
+    }
+    rows::attack(stage, ground, relation, log).await?;
+    hanging(stage, ground, relation, log).await?;
+    references::cascade(stage, ground, relation, log).await?;
+    schemas::attack(stage, ground, relation, log).await?;
+    beside::attack(stage, ground, relation, log).await
 }
 
 /// What hangs on one relation: unusual writes, keys, places, copies, errors.
@@ -148,7 +157,7 @@ pub(crate) async fn hanging<S: Stage>(
 }
 
 /// Whether rows get into it by its parent, and by the parent only.
-fn is_partition(ground: &Ground, relation: &Relation) -> bool {
+pub(crate) fn is_partition(ground: &Ground, relation: &Relation) -> bool {
     let parent = relation.parent.and_then(|oid| ground.schema.relation(oid));
     parent.is_some_and(|parent| parent.kind == Kind::Partitioned)
 }
@@ -191,7 +200,7 @@ impl Footing {
 }
 
 /// Sees to it that each tenant has a row in every table, and says where it has none.
-async fn prepare(
+pub(crate) async fn prepare(
     stage: &mut OneSession,
     ground: &mut Ground,
     log: &mut Log<'_>,
