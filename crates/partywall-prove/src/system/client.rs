@@ -2,6 +2,7 @@
 
 use std::{fmt, time::Duration};
 
+use futures_util::{StreamExt, stream};
 use reqwest::{
     Method, Url,
     header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER},
@@ -15,6 +16,9 @@ pub(super) struct Client {
     http: reqwest::Client,
     base: String,
 }
+
+/// How many requests are under way at a time, where one does not depend on another.
+pub(super) const AT_ONCE: usize = 8;
 
 /// The longest answer that is looked through, in bytes.
 const LONGEST: usize = 16 << 20;
@@ -182,6 +186,17 @@ impl Client {
             }
             _ => answer,
         }
+    }
+
+    /// Sends them all, [`AT_ONCE`] at a time, and returns the answers in the same order.
+    pub(super) async fn send_all(
+        &self,
+        requests: &[Request],
+        from: Credentials<'_>,
+    ) -> Vec<Answer> {
+        let sending = requests.iter().map(|request| self.send(request, from));
+        let sending: Vec<_> = sending.collect();
+        stream::iter(sending).buffered(AT_ONCE).collect().await
     }
 
     async fn send_once(&self, request: &Request, from: Credentials<'_>) -> Answer {

@@ -26,8 +26,10 @@ pub(super) async fn attack(
         seen_somewhere = true;
         for (attack, _) in KINDS {
             let mut tally = Tally::new(route.to_string());
-            for (what, request) in variants(ground, attack, victim, &sight.request) {
-                let answer = ground.client.send(&request, attacker.credentials()).await;
+            let (whats, requests): (Vec<_>, Vec<_>) =
+                variants(ground, attack, victim, &sight.request).into_iter().unzip();
+            let answers = ground.client.send_all(&requests, attacker.credentials()).await;
+            for ((what, request), answer) in whats.into_iter().zip(requests).zip(answers) {
                 let seen = match victim.seen_in(&answer, &request) {
                     Some(evidence) => Observation::reached(format!("{answer}, with {evidence}")),
                     None if is_unclear(&answer) => Observation::unclear(answer.to_string()),

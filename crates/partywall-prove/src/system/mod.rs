@@ -44,7 +44,7 @@ use crate::{Layer, Log};
 pub struct System {
     /// Where the application is: `https://api.example.com`, or with the path all routes begin with.
     pub address: String,
-    /// At least two tenants; all ordered pairs of them are tried.
+    /// At least two tenants.
     pub tenants: Vec<Tenant>,
     /// The application's interface.
     pub routes: Vec<Route>,
@@ -59,6 +59,8 @@ pub struct System {
 pub struct Options {
     /// What to try: [`Layer::Token`], [`Layer::Hint`], [`Layer::Http`]. All three unless told.
     pub layers: Vec<Layer>,
+    /// Who attacks whom.
+    pub pairs: Pairs,
     /// Whether to plant, change and delete. Without, only ids given or listed are read.
     pub writes: bool,
     /// How long an answer may take.
@@ -73,10 +75,30 @@ pub struct Options {
     pub domain: Option<String>,
 }
 
+/// Who attacks whom.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Pairs {
+    /// Each tenant every other one: n × (n − 1) pairs.
+    All,
+    /// Each tenant the next one, and the last the first: n pairs, for a quick look.
+    Ring,
+}
+
+impl Pairs {
+    /// Whether, of `count`, the one at `attacker` attacks the one at `victim`.
+    fn hold(self, count: usize, attacker: usize, victim: usize) -> bool {
+        match self {
+            Self::All => attacker != victim,
+            Self::Ring => (attacker + 1) % count == victim,
+        }
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
             layers: vec![Layer::Token, Layer::Hint, Layer::Http],
+            pairs: Pairs::All,
             writes: true,
             timeout: Duration::from_secs(10),
             settle: Duration::from_secs(10),
@@ -129,7 +151,7 @@ impl System {
             }
         }
         let pairs = (0..count).flat_map(|a| (0..count).map(move |v| (a, v)));
-        for (attacker, victim) in pairs.filter(|(a, v)| a != v) {
+        for (attacker, victim) in pairs.filter(|(a, v)| self.options.pairs.hold(count, *a, *v)) {
             let Ok([attacker, victim]) = estates.get_disjoint_mut([attacker, victim]) else {
                 continue;
             };

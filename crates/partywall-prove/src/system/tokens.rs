@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use futures_util::{StreamExt, stream};
+
 use super::{
     Decoy, Issuer, Route,
     canary::Canary,
     catalogue::token as attacks,
-    client::{Answer, Credentials, Request},
+    client::{AT_ONCE, Answer, Credentials, Request},
     estate::{Estate, Missing},
     forge::{Forged, Mould},
     ground::{Ground, Tally, is_unclear},
@@ -153,10 +155,7 @@ impl Assault<'_> {
 
     /// Shows every one of them, and says what the worst came to.
     async fn all(&self, attack: &'static Attack, forged: Vec<Forged>, log: &mut Log<'_>) {
-        let mut tally = Tally::new(self.probe.route.to_string());
-        for Forged { what, token } in forged {
-            tally.add(what, self.show(&token).await);
-        }
+        let tally = self.show_all(forged).await;
         self.judge(attack, tally, log).await;
     }
 
@@ -164,6 +163,16 @@ impl Assault<'_> {
         let control = self.probe.control(self.ground, self.victim).await;
         let tried = format!("{}, with: {}", self.probe.request, tally.tried());
         log.record(self.draft(attack).tried(tried).judge(tally.observation(), control));
+    }
+
+    async fn show_all(&self, forged: Vec<Forged>) -> Tally {
+        let showing: Vec<_> = forged.iter().map(|forged| self.show(&forged.token)).collect();
+        let seen: Vec<_> = stream::iter(showing).buffered(AT_ONCE).collect().await;
+        let mut tally = Tally::new(self.probe.route.to_string());
+        for (Forged { what, .. }, seen) in forged.iter().zip(seen) {
+            tally.add(what, seen);
+        }
+        tally
     }
 
     async fn show(&self, token: &str) -> Observation {
@@ -180,10 +189,7 @@ impl Assault<'_> {
                 return log.record(self.draft(&attacks::HEADER_KEY).skip(why));
             }
         };
-        let mut tally = Tally::new(self.probe.route.to_string());
-        for Forged { what, token } in mould.key_in_header(&canary.address) {
-            tally.add(what, self.show(&token).await);
-        }
+        let mut tally = self.show_all(mould.key_in_header(&canary.address)).await;
         // Whoever asks in the background has had time by now.
         tokio::time::sleep(Duration::from_millis(50)).await;
         if canary.visits() > 0 {
