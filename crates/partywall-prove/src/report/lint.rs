@@ -125,7 +125,14 @@ fn tally(report: &LintReport, paint: Paint<'_>) -> String {
     )
 }
 
+/// The first few, and how many more there are: JSON has them all.
 fn listed(names: impl Iterator<Item = String>) -> String {
+    const SHOWN: usize = 8;
     let names: Vec<_> = names.map(|name| on_one_line(&name)).collect();
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    let shown = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match names.len() {
+        0 => "none".to_owned(),
+        all if all > SHOWN => format!("{shown} and {} more", all - SHOWN),
+        _ => shown,
+    }
 }

@@ -13,6 +13,8 @@ pub(super) struct Context {
     functions: Vec<Function>,
     lookups: Vec<Lookup>,
     user_claims: Vec<(String, String)>,
+    /// Policies that compare the role although there is one for all tenants, and that role.
+    one_login: Vec<(String, String)>,
 }
 
 /// A setting that policies read, and which ones.
@@ -93,6 +95,14 @@ impl Context {
                 .severity(Severity::Error)
                 .evidence(expression)
         }));
+        findings.extend(self.one_login.iter().map(|(place, role)| {
+            let what = format!(
+                "{place} goes by the role, and the application has one for all tenants: {role}"
+            );
+            let fix = "give each tenant a login of its own (and name them with --role), or bind the tenant with a ticket: partywall postgres init";
+            Finding::of(&rules::POLICY_WITHOUT_TENANT, place, what, fix)
+                .severity(Severity::Warning)
+        }));
         findings
     }
 }
@@ -129,7 +139,11 @@ pub(super) async fn read(scope: &mut Scope<'_>, policies: &[Policy]) -> Result<C
     let functions: Vec<Function> = scope.ask("functions in policies", FUNCTIONS).await?;
     let lookups = scope.ask("tables in policies", LOOKUPS).await?;
     let mut settings: Vec<Setting> = Vec::new();
-    let mut user_claims = Vec::new();
+    let (mut user_claims, mut one_login) = (Vec::new(), Vec::new());
+    let only_role = match &scope.roles[..] {
+        [role] => Some(role.name.clone()),
+        _ => None,
+    };
     for policy in policies {
         let Some(table) = scope.table(policy.table) else { continue };
         let place = policy.place(table);
@@ -140,8 +154,13 @@ pub(super) async fn read(scope: &mut Scope<'_>, policies: &[Policy]) -> Result<C
         }
         let claims = policy.expressions().find(|text| text.contains("user_metadata"));
         user_claims.extend(claims.map(|text| (place.clone(), text.to_owned())));
+        if let Some(role) = &only_role
+            && policy.expressions().any(tokens::reads_role)
+        {
+            one_login.push((place, role.clone()));
+        }
     }
-    Ok(Context { settings, functions, lookups, user_claims })
+    Ok(Context { settings, functions, lookups, user_claims, one_login })
 }
 
 fn add(settings: &mut Vec<Setting>, name: String, place: &str, table: &Table) {

@@ -79,6 +79,7 @@ const COUNTERPARTS: &[(&str, &Rule)] = &[
     ("SEC015", &rules::DEFINER_SEARCH_PATH),
     ("SEC016", &rules::ROLE_BYPASSES),
     ("SEC017", &rules::LEAKPROOF_FUNCTION),
+    ("SEC018", &rules::POLICY_WITHOUT_TENANT),
     ("SEC020", &rules::POLICY_CHECK_OPEN),
     ("SEC022", &rules::POLICY_COMMAND),
     ("SEC025", &rules::POLICY_LOOKUP),

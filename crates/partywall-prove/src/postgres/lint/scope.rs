@@ -212,11 +212,7 @@ impl<'c> Scope<'c> {
                 "no login but superusers has any right on a tenant table: what depends on the application's role was not looked at; name it with --role",
             );
         } else if self.roles.iter().any(|role| role.guessed) {
-            let names: Vec<_> = self.roles.iter().map(|role| &*role.name).collect();
-            let text = format!(
-                "taken for the application's, by their rights on tenant tables: {}; name them with --role",
-                names.join(", ")
-            );
+            let text = "taken for the application's by their rights on tenant tables; name them with --role";
             self.note("roles", text);
         }
         if self.tables.is_empty() {

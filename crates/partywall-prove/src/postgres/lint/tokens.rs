@@ -20,6 +20,12 @@ pub(super) fn settings(text: &str) -> Vec<String> {
     found
 }
 
+/// Whether an expression asks which role the session runs as.
+pub(super) fn reads_role(text: &str) -> bool {
+    let names = ["current_user", "session_user", "current_role"];
+    tokens(text).iter().any(|token| names.iter().any(|name| token.is(name)))
+}
+
 /// Whether a function's body names everything with its schema, operators and types, too: then no
 /// `search_path` can put another thing in its place.
 ///

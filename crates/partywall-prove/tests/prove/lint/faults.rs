@@ -63,6 +63,9 @@ pub(crate) static FAULTS: &[Fault] = &[
          USING (tenant_id = auth.tenant() OR current_setting('app.admin', true) = 'on')"),
     fault(&POLICY_WITHOUT_TENANT, Error, "shop.invoice policy open",
         "DROP POLICY wall ON shop.invoice; ALTER POLICY open ON shop.invoice USING (cents > 0)"),
+    fault(&POLICY_WITHOUT_TENANT, Warning, "shop.invoice policy wall",
+        "DROP POLICY wall ON shop.invoice; CREATE POLICY wall ON shop.invoice AS RESTRICTIVE USING (tenant_id = session_user);
+         REVOKE {db}_app FROM {db}_acme2"),
     fault(&POLICY_FAILS_OPEN, Error, "shop.invoice policy wall",
         "DROP POLICY wall ON shop.invoice; CREATE POLICY wall ON shop.invoice AS RESTRICTIVE
          USING (tenant_id = coalesce(current_setting('app.tenant', true), tenant_id))"),
