@@ -214,7 +214,19 @@ pub(crate) fn classify(
         };
     }
     name_the_roots(schema, options, &mut notes);
+    follow_the_parents(schema);
     notes
+}
+
+/// What a partition holds goes by its parent, however little is written on the partition itself.
+fn follow_the_parents(schema: &mut Schema) {
+    let known: BTreeMap<u32, Class> =
+        schema.relations.iter().map(|relation| (relation.oid, relation.class.clone())).collect();
+    for relation in schema.relations.iter_mut().filter(|r| r.class == Class::Undeclared) {
+        if let Some(class) = relation.parent.and_then(|parent| known.get(&parent)) {
+            relation.class = class.clone();
+        }
+    }
 }
 
 /// The table that tenant columns refer to is the table of tenants; its rows are each tenant's own.

@@ -253,7 +253,7 @@ impl Ground {
             .schema
             .relations
             .iter()
-            .filter(|r| r.is_table() && r.parent.is_none())
+            .filter(|r| r.is_table() && !self.schema.is_partition(r))
             .cloned()
             .collect();
         for relation in &relations {
@@ -478,7 +478,7 @@ impl Ground {
 }
 
 /// The columns of a relation as literals, in order.
-fn capture(relation: &Relation) -> String {
+pub(crate) fn capture(relation: &Relation) -> String {
     let columns: Vec<String> = relation
         .columns
         .iter()
@@ -487,7 +487,8 @@ fn capture(relation: &Relation) -> String {
     columns.join(", ")
 }
 
-fn read(relation: &Relation, values: &[Option<String>]) -> Row {
+/// The row that [`capture`] gave.
+pub(crate) fn read(relation: &Relation, values: &[Option<String>]) -> Row {
     let literals = relation
         .columns
         .iter()

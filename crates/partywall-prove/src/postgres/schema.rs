@@ -179,6 +179,13 @@ impl Schema {
         self.relations.iter().find(|relation| relation.oid == oid)
     }
 
+    /// Whether rows get into it by its parent, and by the parent only. What merely inherits from a
+    /// table is no partition, but a table of its own.
+    pub fn is_partition(&self, relation: &Relation) -> bool {
+        let parent = relation.parent.and_then(|oid| self.relation(oid));
+        parent.is_some_and(|parent| parent.kind == Kind::Partitioned)
+    }
+
     /// The relations that hold tenants' rows.
     pub fn tenant_relations(&self) -> impl Iterator<Item = &Relation> {
         let of_tenants = |class: &Class| matches!(class, Class::Tenant(_) | Class::Schema(_));

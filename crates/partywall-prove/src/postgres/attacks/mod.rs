@@ -4,6 +4,7 @@ use super::{
     access::Address,
     ground::Ground,
     one_session::OneSession,
+    options::Adversary,
     schema::{Class, Kind, Relation},
     stage::{Answer, Gone, Stage, Who},
 };
@@ -12,10 +13,14 @@ use crate::{Attack, Control, Draft, Layer, Log, Observation, Trial, Weight};
 pub(crate) mod address;
 pub(crate) mod beside;
 pub(crate) mod claims;
+pub(crate) mod functions;
+pub(crate) mod objects;
+pub(crate) mod observe;
 pub(crate) mod references;
 pub(crate) mod rows;
 pub(crate) mod schemas;
 pub(crate) mod session;
+pub(crate) mod views;
 pub(crate) mod writes;
 
 /// The attacks of all modules.
@@ -66,6 +71,34 @@ pub(crate) const CATALOGUE: &[&Attack] = &[
     &schemas::PATH,
     &schemas::CREATE,
     &schemas::STRAY,
+    &views::VIEW_INSERT,
+    &views::VIEW_UPDATE,
+    &views::VIEW_MOVE,
+    &views::VIEW_DELETE,
+    &views::SPY,
+    &views::MATERIALIZED,
+    &functions::FUNCTION,
+    &functions::FUNCTION_WRITE,
+    &functions::DERIVED,
+    &objects::SEQUENCE,
+    &objects::LARGE_OBJECT,
+    &objects::SHARED_WRITE,
+    &observe::STATISTICS,
+    &observe::ESTIMATES,
+    &observe::ROWS_REMOVED,
+];
+
+/// Attacks that are nothing without a statement of the attacker's own.
+const OWN_SQL: &[&Attack] = &[
+    &writes::TRUNCATE,
+    &address::CTID,
+    &address::LOCK_ROW,
+    &address::COPY,
+    &address::ERROR,
+    &views::SPY,
+    &observe::STATISTICS,
+    &observe::ESTIMATES,
+    &observe::ROWS_REMOVED,
 ];
 
 /// Frameworks' controls that isolation in the store supports.
@@ -104,9 +137,16 @@ pub(crate) async fn all(
     log: &mut Log<'_>,
 ) -> Result<(), Gone> {
     prepare(stage, ground, log).await?;
+    views::refresh(stage, ground).await?;
     declare(ground, log);
     schemas::strays(ground, log);
     ground.take_sides();
+    if ground.options.adversary == Adversary::Parameters {
+        for attack in OWN_SQL {
+            let draft = Trial::of(attack, "SQL of the attacker's own");
+            log.record(draft.skip("the attacker sends values, not statements"));
+        }
+    }
     for turn in 0..2 {
         if turn > 0 {
             stage.turn();
@@ -116,6 +156,10 @@ pub(crate) async fn all(
         for relation in &relations {
             at(stage, ground, relation, log).await?;
         }
+        log.begin("what all tables have in common");
+        objects::attack(stage, ground, log).await?;
+        observe::attack(stage, ground, log).await?;
+        functions::attack(stage, ground, log).await?;
         log.begin("the session");
         let tenancy = stage.tenancy().clone();
         session::attack(stage, ground, &tenancy, log).await?;
@@ -133,8 +177,11 @@ pub(crate) async fn at(
     log: &mut Log<'_>,
 ) -> Result<(), Gone> {
     log.begin(&relation.place());
-    if is_partition(ground, relation) {
+    if ground.schema.is_partition(relation) {
         return address::part(stage, ground, relation, log).await;
+    }
+    if relation.kind == Kind::Materialized {
+        return views::materialized(stage, ground, relation, log).await;
     }
     rows::attack(stage, ground, relation, log).await?;
     hanging(stage, ground, relation, log).await?;
@@ -153,13 +200,8 @@ pub(crate) async fn hanging<S: Stage>(
     let footing = Footing::of(stage, ground, relation).await?;
     writes::attack(stage, ground, relation, &footing, log).await?;
     references::attack(stage, ground, relation, &footing, log).await?;
+    views::attack(stage, ground, relation, &footing, log).await?;
     address::attack(stage, ground, relation, &footing, log).await
-}
-
-/// Whether rows get into it by its parent, and by the parent only.
-pub(crate) fn is_partition(ground: &Ground, relation: &Relation) -> bool {
-    let parent = relation.parent.and_then(|oid| ground.schema.relation(oid));
-    parent.is_some_and(|parent| parent.kind == Kind::Partitioned)
 }
 
 /// What several attacks at one relation stand on.

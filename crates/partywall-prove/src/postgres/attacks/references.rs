@@ -4,7 +4,7 @@ use super::{Footing, STORE_CONTROLS, attacker_can, trial, victim_can};
 use crate::{
     Attack, Control, Layer, Log, Observation, Weight,
     postgres::{
-        ground::Ground,
+        ground::{self, Ground, Row},
         one_session::OneSession,
         schema::{Class, ForeignKey, Relation},
         sql::ident,
@@ -135,10 +135,10 @@ async fn unique<S: Stage>(
                     .filter(|(column, _)| settable(column))
                     .map(|(column, theirs)| value(&ident(column), theirs))
                     .collect();
-                let ours = ground.rows_of(relation, Who::Attacker);
-                (!sets.is_empty()).then(|| {
-                    format!("UPDATE {} SET {} WHERE {ours}", relation.quoted(), sets.join(", "))
-                })
+                let own_row =
+                    row_of(ground, relation, Who::Attacker).filter(|_| !sets.is_empty())?;
+                let table = relation.quoted();
+                Some(format!("UPDATE {table} SET {} WHERE {own_row}", sets.join(", ")))
             };
             let (Some(take), Some(stay)) = (
                 set(|column, theirs| format!("{column} = {theirs}")),
@@ -171,6 +171,12 @@ async fn unique<S: Stage>(
     Ok(())
 }
 
+/// True of one row of `who`'s: two of them would collide with each other.
+fn row_of(ground: &Ground, relation: &Relation, who: Who) -> Option<String> {
+    let row = ground.row(relation, who)?.condition(relation);
+    Some(format!("{} AND {row}", ground.rows_of(relation, who)))
+}
+
 /// The remedy, and what the leak is worth, which goes by what the values are.
 fn worth(relation: &Relation, columns: &[&str], fix: &str) -> String {
     let random = columns
@@ -198,22 +204,18 @@ async fn refer<S: Stage>(
     ) else {
         return Ok(());
     };
-    let borrow = |pairs: &[(String, String)], who| {
-        let pairs: Vec<(&str, &str)> =
-            pairs.iter().map(|(column, value)| (column.as_str(), value.as_str())).collect();
-        ground.insert(relation, who, &pairs)
-    };
-    let (Some(sql), Some(own)) =
-        (borrow(&overrides, Who::Attacker), borrow(&own_overrides, Who::Attacker))
+    let Some((sql, control)) = pointed(stage, ground, relation, &overrides, &own_overrides).await?
     else {
         return Ok(());
     };
-    let control = attacker_can(stage, &own).await?;
     let seen = match stage.attempt(Who::Attacker, &sql).await? {
-        Answer::Done(_) => Observation::reached("an own row refers to the victim's"),
-        Answer::Refused(no) if no.code == "23505" => {
-            Observation::reached(format!("{no}: another row refers to it"))
+        Answer::Done(done) if done.count > 0 => {
+            Observation::reached("an own row refers to the victim's")
         }
+        Answer::Refused(no) if no.code == "23505" => match &control {
+            Control::Held(_) => Observation::reached(format!("{no}: another row refers to it")),
+            Control::Failed(_) => Observation::unclear(no.to_string()),
+        },
         Answer::Refused(no) if no.code == "23503" => Observation::nothing(no.to_string()),
         answer => answer.as_attack(),
     };
@@ -227,6 +229,34 @@ async fn refer<S: Stage>(
     Ok(())
 }
 
+/// A statement by which an own row comes to refer to the victim's: a new row, or, where a tenant
+/// may have but one, the one it has. And whether it works among one's own.
+async fn pointed<S: Stage>(
+    stage: &mut S,
+    ground: &Ground,
+    relation: &Relation,
+    theirs: &[(String, String)],
+    own: &[(String, String)],
+) -> Result<Option<(String, Control)>, Gone> {
+    let insert = |pairs: &[(String, String)]| {
+        let pairs: Vec<(&str, &str)> =
+            pairs.iter().map(|(column, value)| (column.as_str(), value.as_str())).collect();
+        ground.insert(relation, Who::Attacker, &pairs)
+    };
+    let (Some(sql), Some(stay)) = (insert(theirs), insert(own)) else { return Ok(None) };
+    let control = attacker_can(stage, &stay).await?;
+    if matches!(control, Control::Held(_)) || !relation.grants.update {
+        return Ok(Some((sql, control)));
+    }
+    let Some(own_row) = row_of(ground, relation, Who::Attacker) else { return Ok(None) };
+    let update = |pairs: &[(String, String)]| {
+        let sets: Vec<String> = pairs.iter().map(|(c, v)| format!("{} = {v}", ident(c))).collect();
+        format!("UPDATE {} SET {} WHERE {}", relation.quoted(), sets.join(", "), own_row)
+    };
+    let control = attacker_can(stage, &update(own)).await?;
+    Ok(Some((update(theirs), control)))
+}
+
 /// The columns of a foreign key, all but the tenant's, set so that it leads to `whose` row.
 fn hang(
     ground: &Ground,
@@ -235,8 +265,11 @@ fn hang(
     target: &Relation,
     whose: Who,
 ) -> Option<Vec<(String, String)>> {
+    hang_on(relation, key, ground.row(target, whose)?)
+}
+
+fn hang_on(relation: &Relation, key: &ForeignKey, row: &Row) -> Option<Vec<(String, String)>> {
     let tenant = relation.tenant_column()?;
-    let row = ground.row(target, whose)?;
     let values: Vec<(String, String)> = key
         .columns
         .iter()
@@ -261,62 +294,102 @@ pub(crate) async fn cascade(
     }
     for key in across(ground, relation) {
         let Some(target) = ground.schema.relation(key.target) else { continue };
-        let harm = match key.on_delete {
-            'c' => "is deleted",
-            'n' | 'd' => "no longer refers to anything",
-            _ => continue,
-        };
-        if !target.grants.delete {
+        let cascades = matches!(key.on_delete, 'c' | 'n' | 'd');
+        let Some(own) = ground.insert(relation, Who::Victim, &[]) else { continue };
+        if !cascades || !target.grants.delete {
             continue;
         }
-        let Some(overrides) = hang(ground, relation, key, target, Who::Attacker) else { continue };
-        let (Some(parent), pairs) = (
-            ground.row(target, Who::Attacker),
-            overrides.iter().map(|(c, v)| (c.as_str(), v.as_str())).collect::<Vec<_>>(),
-        ) else {
-            continue;
-        };
-        let Some(child) = ground.insert(relation, Who::Victim, &pairs) else { continue };
-        let hangs: Vec<String> = pairs.iter().map(|(c, v)| format!("{} = {v}", ident(c))).collect();
-        let hanging = format!(
-            "SELECT 1 FROM {} WHERE {} AND {} LIMIT 1",
-            relation.quoted(),
-            ground.rows_of(relation, Who::Victim),
-            hangs.join(" AND ")
-        );
-        let delete = format!("DELETE FROM {} WHERE {}", target.quoted(), parent.condition(target));
-        let draft =
-            trial(&CASCADE, stage, relation, &format!("{child}; as the other tenant: {delete}"));
         // The control is of the victim's own: that it may write such rows at all.
-        let own = ground.insert(relation, Who::Victim, &[]).unwrap_or_default();
         let control = victim_can(stage, &own).await?;
         stage.mark("partywall_cascade").await?;
-        let seen = match stage.keep(Who::Victim, &child).await? {
-            Answer::Refused(no) if no.code == "23503" || no.is_denial() => {
-                Observation::nothing(format!("the victim's row cannot hang there: {no}"))
-            }
-            Answer::Refused(no) => Observation::unclear(no.to_string()),
-            Answer::Done(_) => {
-                if stage.attempt(Who::Victim, &hanging).await?.count() == 0 {
-                    Observation::unclear("the victim does not see its own row")
-                } else {
-                    match stage.keep(Who::Attacker, &delete).await? {
-                        Answer::Refused(no) => Observation::unclear(no.to_string()),
-                        Answer::Done(done) if done.count == 0 => {
-                            Observation::unclear("the attacker could not delete its own row")
-                        }
-                        Answer::Done(_) => {
-                            match stage.attempt(Who::Victim, &hanging).await?.count() {
-                                0 => Observation::reached(format!("the victim's row {harm}")),
-                                _ => Observation::nothing("the victim's row is still there"),
-                            }
-                        }
-                    }
-                }
-            }
-        };
+        let tried = hang_and_delete(stage, ground, relation, key, target).await;
         stage.back_to_mark("partywall_cascade").await?;
-        log.record(draft.judge(seen, control));
+        if let Some((sql, seen)) = tried? {
+            let fix = format!("{} (constraint {})", CASCADE.fix, key.name);
+            log.record(trial(&CASCADE, stage, relation, &sql).fix(fix).judge(seen, control));
+        }
     }
     Ok(())
+}
+
+/// Hangs a row of the victim's on one of the attacker's, deletes that, and looks what is left.
+async fn hang_and_delete(
+    stage: &mut OneSession,
+    ground: &Ground,
+    relation: &Relation,
+    key: &ForeignKey,
+    target: &Relation,
+) -> Result<Option<(String, Observation)>, Gone> {
+    let fresh = fresh_parent(stage, ground, target).await?;
+    let Some(parent) = fresh.as_ref().or_else(|| ground.row(target, Who::Attacker)) else {
+        return Ok(None);
+    };
+    let Some(pairs) = hang_on(relation, key, parent) else { return Ok(None) };
+    let overrides: Vec<(&str, &str)> =
+        pairs.iter().map(|(column, value)| (column.as_str(), value.as_str())).collect();
+    let Some(child) = ground.insert(relation, Who::Victim, &overrides) else { return Ok(None) };
+    let hangs: Vec<String> =
+        overrides.iter().map(|(column, value)| format!("{} = {value}", ident(column))).collect();
+    let table = relation.quoted();
+    let ours = ground.rows_of(target, Who::Attacker);
+    let delete =
+        format!("DELETE FROM {} WHERE {ours} AND {}", target.quoted(), parent.condition(target));
+    let sql = format!("{child}; as the other tenant: {delete}");
+
+    let mut hung = stage.keep(Who::Victim, &child).await?;
+    if let Answer::Refused(no) = &hung
+        && no.code == "23505"
+        && let Some(row) = row_of(ground, relation, Who::Victim)
+    {
+        // It may have but one row, which is hung over.
+        let over = format!("UPDATE {table} SET {} WHERE {row}", hangs.join(", "));
+        hung = stage.keep(Who::Victim, &over).await?;
+    }
+    if let Answer::Refused(no) = hung {
+        let stopped = no.code == "23503" || no.is_denial();
+        let seen = if stopped {
+            Observation::nothing(format!("the victim's row cannot hang there: {no}"))
+        } else {
+            Observation::unclear(no.to_string())
+        };
+        return Ok(Some((sql, seen)));
+    }
+    let theirs = ground.rows_of(relation, Who::Victim);
+    let hanging =
+        format!("SELECT 1 FROM {table} WHERE {theirs} AND {} LIMIT 1", hangs.join(" AND "));
+    if stage.attempt(Who::Victim, &hanging).await?.count() == 0 {
+        let seen = Observation::unclear("the victim does not see the row that hangs there");
+        return Ok(Some((sql, seen)));
+    }
+    let deleted = stage.keep(Who::Attacker, &delete).await?;
+    if deleted.count() == 0 {
+        let seen = Observation::unclear(format!("the attacker's own row stays: {deleted}"));
+        return Ok(Some((sql, seen)));
+    }
+    let left = stage.attempt(Who::Victim, &hanging).await?.count();
+    let harm = match key.on_delete {
+        'c' => "is deleted",
+        _ => "no longer refers to anything",
+    };
+    Ok(Some((
+        sql,
+        match left {
+            0 => Observation::reached(format!("the victim's row {harm}")),
+            _ => Observation::nothing("the victim's row is still there"),
+        },
+    )))
+}
+
+/// One more row of the attacker's that nothing else hangs on yet.
+async fn fresh_parent(
+    stage: &mut OneSession,
+    ground: &Ground,
+    target: &Relation,
+) -> Result<Option<Row>, Gone> {
+    let Some(insert) = ground.insert(target, Who::Attacker, &[]) else { return Ok(None) };
+    let sql = format!("{insert} RETURNING {}", ground::capture(target));
+    Ok(match stage.keep(Who::Attacker, &sql).await? {
+        Answer::Done(done) => done.rows.first().map(|values| ground::read(target, values)),
+        Answer::Refused(_) => None,
+    })
 }
