@@ -211,3 +211,18 @@ pub enum SystemError {
     #[error("the HTTP client cannot be set up")]
     Client(#[source] reqwest::Error),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn m01_everyone_attacks_everyone_or_in_a_ring() {
+        let of = |pairs: Pairs| {
+            let all = (0..3).flat_map(|a| (0..3).map(move |v| (a, v)));
+            all.filter(|(a, v)| pairs.hold(3, *a, *v)).collect::<Vec<_>>()
+        };
+        assert_eq!(of(Pairs::All), [(0, 1), (0, 2), (1, 0), (1, 2), (2, 0), (2, 1)]);
+        assert_eq!(of(Pairs::Ring), [(0, 1), (1, 2), (2, 0)]);
+    }
+}

@@ -17,7 +17,7 @@ use partywall::{
 };
 use partywall_prove::{
     Layer, Log, Silent, Trial, Verdict,
-    system::{Decoy, Issuer, IssuerError, Options, Route, System, Tenant, Token},
+    system::{Decoy, Issuer, IssuerError, Options, Route, System, Tenant, Token, openapi},
 };
 use serde::ser::SerializeMap;
 use serde_json::{Value, json};
@@ -438,4 +438,42 @@ async fn m24_nothing_begins_without_two_tenants_and_an_address() {
         assert!(!refused.contains("secret"), "{refused}");
     }
     assert!(log.trials().is_empty());
+}
+
+#[tokio::test]
+async fn r06_an_openapi_document_is_enough_to_find_a_hole() {
+    let text = json!({ "application/json": { "schema": {
+        "type": "object",
+        "required": ["text"],
+        "properties": { "text": { "type": "string" } },
+    } } });
+    let document = json!({
+        "openapi": "3.0.3",
+        "paths": {
+            "/notes": { "get": {}, "post": { "requestBody": { "content": text } } },
+            "/notes/{note}": { "get": {}, "put": { "requestBody": { "content": text } }, "delete": {} },
+            "/healthz": { "get": { "security": [] } },
+        },
+    })
+    .to_string();
+    let mut verdicts = Vec::new();
+    for fault in [None, Some(Fault::Read)] {
+        let house = House::new();
+        let names = tenants().into_iter().map(|t| (t.name, t.id.to_string())).collect();
+        let twin = Twin::new(fault, house.control.wall(), house.verifier(None), names);
+        let document = document.clone();
+        let page = axum::routing::get(async move || document);
+        let described = axum::Router::new().route("/openapi.json", page);
+        let app = Running::start(described.merge(twin.router())).await;
+        let read = openapi::fetch(&format!("{}/openapi.json", app.address)).await.unwrap();
+        assert!(read.skipped.is_empty(), "{:?}", read.skipped);
+        let mut system = System::new(&*app.address, tenants(), read.routes);
+        system.options.layers = vec![Layer::Http];
+        let mut log = Log::new(Vec::new(), &Silent);
+        system.prove(&house, &mut log).await.unwrap();
+        assert_eq!(with(Verdict::Undecided, log.trials()), [""; 0]);
+        verdicts.push(with(Verdict::Leaked, log.trials()));
+    }
+    assert_eq!(verdicts[0], [""; 0]);
+    assert!(verdicts[1].iter().any(|leak| leak.starts_with("http.read")), "{:#?}", verdicts[1]);
 }
