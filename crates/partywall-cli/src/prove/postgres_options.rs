@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use partywall_prove::postgres::{Adversary, Options, Setting, TenantColumn, Value};
+use partywall_prove::postgres::{Address, Adversary, Options, Setting, TenantColumn, Value};
 
 use super::{ProveError, read};
 
@@ -40,6 +40,9 @@ pub(crate) struct PostgresOptions {
     /// The key of our own wall's tickets [default: read from the database]
     #[arg(long, value_name = "FILE")]
     ticket_key: Option<PathBuf>,
+    /// The pooler the application goes through: what is left on its connections is looked for there
+    #[arg(long, value_name = "URL")]
+    pooler: Option<String>,
     /// The attacker chooses values, and cannot run SQL of its own
     #[arg(long)]
     parameters_only: bool,
@@ -79,6 +82,7 @@ impl PostgresOptions {
             values: self.values.clone(),
             setup,
             ticket_key: self.ticket_key.as_ref().map(ticket_key).transpose()?,
+            pooler: self.pooler.as_deref().map(Address::parse).transpose()?,
             adversary: match self.parameters_only {
                 true => Adversary::Parameters,
                 false => Adversary::SqlInjection,

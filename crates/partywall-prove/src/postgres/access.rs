@@ -66,13 +66,22 @@ impl Address {
     ///
     /// When there is no way in.
     pub async fn connect(&self) -> Result<Session, CannotRun> {
+        let mut session = self.connect_bare().await?;
+        session.send(LIMITS).await?;
+        Ok(session)
+    }
+
+    /// A connection of its own on which nothing was set.
+    ///
+    /// # Errors
+    ///
+    /// When there is no way in.
+    pub(crate) async fn connect_bare(&self) -> Result<Session, CannotRun> {
         let hello = tokio::time::timeout(HELLO, PgConnection::connect_with(&self.0)).await;
         let conn = hello
             .map_err(|_| CannotRun::NoHello { seconds: HELLO.as_secs() })?
             .map_err(CannotRun::NoAccess)?;
-        let mut session = Session::new(conn);
-        session.send(LIMITS).await?;
-        Ok(session)
+        Ok(Session::new(conn))
     }
 }
 

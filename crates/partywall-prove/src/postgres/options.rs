@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use super::access::Address;
+
 /// How a run goes about it. The default needs nothing but an address.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -27,6 +29,8 @@ pub struct Options {
     pub setup: Option<String>,
     /// The key that tickets are made with, for a wall of ours whose key table cannot be read.
     pub ticket_key: Option<Vec<u8>>,
+    /// The pooler that the application goes through, where the address of the run is another.
+    pub pooler: Option<Address>,
     /// What the attacker can do.
     pub adversary: Adversary,
     /// Writes nothing at all: reads across between two existing tenants.

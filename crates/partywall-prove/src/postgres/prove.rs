@@ -307,15 +307,7 @@ async fn ticket(session: &mut Session, options: &Options) -> Result<Context, Can
         }
     };
     let maker = maker.ok_or(CannotRun::NoTicketKey)?;
-    let now = session
-        .send("SELECT pg_backend_pid(), (extract(epoch from transaction_timestamp()) * 1000000)::int8 - 946684800000000")
-        .await?;
-    let number = |n: usize| match &now {
-        Answer::Done(done) => done.rows.first()?.get(n)?.as_deref()?.parse::<i64>().ok(),
-        Answer::Refused(_) => None,
-    };
-    let pid = number(0).and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default();
-    Ok(Context::Ticket { maker, pid, moment: number(1).unwrap_or_default() })
+    Ok(Context::ticket(maker, session).await?)
 }
 
 /// Runs what the tenants need beside their rows, with the connection's own role and search path.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     options::Setting,
     sql::{ident, literal},
-    stage::Who,
+    stage::{Answer, Gone, Session, Who},
     ticket::TicketMaker,
 };
 
@@ -70,6 +70,27 @@ pub struct Tenant {
     pub schema: Option<String>,
 }
 
+impl Context {
+    /// Tickets for the transaction that `session` is in.
+    ///
+    /// # Errors
+    ///
+    /// When the connection is gone.
+    pub(crate) async fn ticket(maker: TicketMaker, session: &mut Session) -> Result<Self, Gone> {
+        let now = session.send(NOW).await?;
+        let number = |n: usize| match &now {
+            Answer::Done(done) => done.rows.first()?.get(n)?.as_deref()?.parse::<i64>().ok(),
+            Answer::Refused(_) => None,
+        };
+        let pid = number(0).and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default();
+        Ok(Self::Ticket { maker, pid, moment: number(1).unwrap_or_default() })
+    }
+}
+
+const NOW: &str = "
+    SELECT pg_catalog.pg_backend_pid(),
+           (extract(epoch from pg_catalog.transaction_timestamp()) * 1000000)::int8 - 946684800000000";
+
 impl Tenant {
     /// A tenant that is a value in a column.
     pub fn named(id: impl Into<String>) -> Self {
@@ -81,6 +102,19 @@ impl Tenancy {
     /// A way to be a tenant, with the connection's own search path.
     pub fn new(assume: Assume, context: Context) -> Self {
         Self { assume, context, search_path: None, users: BTreeMap::new() }
+    }
+
+    /// The same for the transaction that another session is in.
+    ///
+    /// # Errors
+    ///
+    /// When the connection is gone.
+    pub(crate) async fn renewed(&self, session: &mut Session) -> Result<Self, Gone> {
+        let context = match &self.context {
+            Context::Ticket { maker, .. } => Context::ticket(maker.clone(), session).await?,
+            context => context.clone(),
+        };
+        Ok(Self { context, ..self.clone() })
     }
 
     /// The statements that make the rest of a transaction `who`'s; undone with it.

@@ -113,6 +113,11 @@ impl Database {
         &self.options
     }
 
+    /// How a driver connects as `role`.
+    pub(crate) fn login(&self, role: &str) -> PgConnectOptions {
+        self.options.clone().username(&role.replace("{db}", &self.name))
+    }
+
     /// The way in for the superuser.
     pub(crate) fn admin(&self) -> Address {
         Address::from_options(self.options.clone())

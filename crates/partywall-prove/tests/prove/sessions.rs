@@ -177,6 +177,8 @@ async fn m18_our_own_wall_stands_against_sql_of_the_attackers_own() {
             "postgres.alter-wall",
             "postgres.shadow",
             "postgres.server-files",
+            "postgres.read-untouched",
+            "postgres.context-commit",
         ]) {
             assert!(blocked.contains(attack), "{attack} was not blocked\n{:#?}", open(&run));
         }

@@ -47,6 +47,18 @@ pub(crate) const CATALOGUE: &[&Attack] = &[
     &session::roles::ALTER,
     &session::roles::POWERS,
     &session::roles::SHADOW,
+    &session::untouched::UNTOUCHED,
+    &session::untouched::COMMIT,
+    &session::neighbours::ACTIVITY,
+    &session::neighbours::SIGNAL,
+    &session::neighbours::NOTIFY,
+    &session::leftovers::CONTEXT,
+    &session::leftovers::SETTING,
+    &session::leftovers::PREPARED,
+    &session::leftovers::CURSOR,
+    &session::leftovers::LISTEN,
+    &session::leftovers::TEMPORARY,
+    &session::leftovers::LOCK,
     &session::server::FILES,
     &session::server::PROGRAMS,
     &session::server::SECRETS,
@@ -133,7 +145,7 @@ pub(crate) static OWN_ROWS: Attack = Attack {
 pub(crate) async fn all(
     stage: &mut OneSession,
     ground: &mut Ground,
-    _address: &Address,
+    address: &Address,
     log: &mut Log<'_>,
 ) -> Result<(), Gone> {
     prepare(stage, ground, log).await?;
@@ -166,7 +178,8 @@ pub(crate) async fn all(
         claims::attack(stage, ground, log).await?;
         schemas::create(stage, ground, log).await?;
     }
-    Ok(())
+    log.begin("other connections");
+    session::attack_apart(stage, ground, address, log).await
 }
 
 /// Attacks one relation, in one direction.

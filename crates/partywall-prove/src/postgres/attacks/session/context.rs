@@ -227,7 +227,7 @@ fn shapes_of_claims(scene: &Scene<'_>) -> Vec<(String, String)> {
     let Context::Settings(settings) = &scene.tenancy.context else { return Vec::new() };
     let mut shapes = Vec::new();
     for setting in settings.iter().filter(|setting| setting.template.starts_with("{\"")) {
-        let of = |id: &str| setting.template.replace("{tenant}", id);
+        let of = |id: &str| scene.tenancy.fill(&setting.template, id);
         let (ours, theirs) = (of(attacker), of(victim));
         let inner = |text: &str| text.get(1..text.len().saturating_sub(1)).map(str::to_owned);
         if let (Some(ours), Some(theirs)) = (inner(&ours), inner(&theirs)) {

@@ -2,24 +2,32 @@
 //!
 //! The rows are attacked everywhere; a session is attacked once, at a table or two of the database.
 
+use std::time::Duration;
+
 use super::{trial, victim_can};
 use crate::{
     Attack, Control, Draft, Log, Observation,
     postgres::{
+        access::Address,
         ground::Ground,
+        one_session::OneSession,
         options::Adversary,
         schema::{Kind, Relation},
         sql::{ident, literal},
-        stage::{Answer, Gone, Stage, Who},
+        stage::{Answer, Gone, Session, Stage, Who},
         tenancy::{Context, Tenancy},
     },
 };
 
 pub(crate) mod alike;
 pub(crate) mod context;
+pub(crate) mod leftovers;
+pub(crate) mod neighbours;
+mod policy;
 pub(crate) mod roles;
 pub(crate) mod server;
 pub(crate) mod tickets;
+pub(crate) mod untouched;
 
 /// How many tables a session is attacked at: what it says holds for the whole database.
 const TABLES: usize = 2;
@@ -59,6 +67,32 @@ pub(crate) async fn attack<S: Stage>(
     }
     Ok(())
 }
+
+/// The attacks that need connections of their own: the rows of this run are not there.
+pub(crate) async fn attack_apart(
+    stage: &mut OneSession,
+    ground: &Ground,
+    address: &Address,
+    log: &mut Log<'_>,
+) -> Result<(), Gone> {
+    untouched::attack(stage, ground, address, log).await?;
+    neighbours::attack(stage, ground, address, log).await?;
+    leftovers::attack(stage, ground, address, log).await
+}
+
+/// One more connection, if there is one to be had before long: a pooler lets its clients wait.
+async fn another(address: &Address) -> Option<Session> {
+    match tokio::time::timeout(PATIENCE, address.connect()).await {
+        Ok(Ok(session)) => Some(session),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "no further connection");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// `SELECT 1 FROM … WHERE …`: one row if `who`'s can be seen.
 pub(crate) fn read_of(ground: &Ground, relation: &Relation, who: Who) -> String {
@@ -106,7 +140,7 @@ impl Scene<'_> {
         match &self.tenancy.context {
             Context::Settings(settings) => settings
                 .iter()
-                .map(|setting| (setting.name.clone(), setting.template.replace("{tenant}", id)))
+                .map(|setting| (setting.name.clone(), self.tenancy.fill(&setting.template, id)))
                 .collect(),
             _ => Vec::new(),
         }
