@@ -4,6 +4,7 @@
 mod imports;
 mod links;
 mod manifests;
+mod stores;
 mod text;
 
 use std::{
@@ -42,6 +43,15 @@ fn every_crate_imports_only_what_its_room_allows() {
     let house = cargo_metadata();
     assert!(house.packages.iter().any(|p| p.name == "partywall"), "cargo did not list the house");
     assert_kept(imports::broken(&house));
+}
+
+#[test]
+fn m24_no_store_is_without_its_attacks() {
+    let registry: Vec<(&str, usize)> = partywall_prove::stores::REGISTRY
+        .iter()
+        .map(|(name, attacks)| (*name, attacks.len()))
+        .collect();
+    assert_kept(stores::broken(&cargo_metadata(), &registry));
 }
 
 #[test]

@@ -34,9 +34,26 @@ fn once_holds(data: &str) {
     let status = system.wait();
     let said = system.said();
     assert!(status.success(), "{status}:\n{said}");
-    // Tenants of every model, their own data, another's by the application and by the store
-    // itself, and forged tokens: each was tried, and none was seen to fail.
-    for word in ["pool at", "bridge at", "silo at", "404", "401", "all of it held"] {
+    // Tenants of every model, every layer, and every pair of models in the store: each was tried,
+    // and none was seen to fail.
+    for word in [
+        "pool at",
+        "bridge at",
+        "silo at",
+        "token",
+        "hint",
+        "http",
+        "job",
+        "pool → pool",
+        "pool → bridge",
+        "pool → silo",
+        "bridge → pool",
+        "bridge → bridge",
+        "bridge → silo",
+        "silo → pool",
+        "silo → bridge",
+        "proven",
+    ] {
         assert!(said.contains(word), "no {word:?} in\n{said}");
     }
     assert!(!said.contains('✗'), "{said}");
@@ -207,7 +224,7 @@ fn a_home_that_nobody_may_enter_is_no_obstacle() {
     }
     assert!(first.status.success(), "{}", String::from_utf8_lossy(&first.stderr));
     let account = String::from_utf8(second.stdout).unwrap();
-    assert!(account.contains("2 rows, 0 foreign"), "the second start kept the data: {account}");
+    assert!(account.contains("proven"), "the second start found its data: {account}");
 }
 
 #[test]

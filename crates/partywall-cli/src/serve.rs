@@ -125,7 +125,7 @@ async fn bind(key: &'static str, at: SocketAddr) -> Result<(TcpListener, SocketA
 }
 
 /// The section, with its secrets read.
-fn settings(
+pub(crate) fn settings(
     section: &config::Server,
     issuers: Vec<partywall::token::IssuerConfig>,
 ) -> Result<ServerConfig, ServeError> {

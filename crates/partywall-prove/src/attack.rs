@@ -73,8 +73,12 @@ impl Layer {
 
 /// Every attack there is, in the order reports list them.
 pub fn catalogue() -> impl Iterator<Item = &'static Attack> {
-    let parts: [&[&'static Attack]; 3] =
-        [crate::system::CATALOGUE, crate::postgres::CATALOGUE, crate::stores::CATALOGUE];
+    let parts: [&[&'static Attack]; 4] = [
+        crate::system::CATALOGUE,
+        crate::postgres::CATALOGUE,
+        crate::stores::CATALOGUE,
+        crate::declared::CATALOGUE,
+    ];
     parts.into_iter().flatten().copied()
 }
 

@@ -14,6 +14,7 @@
 //! in the other.
 
 mod attack;
+mod declared;
 mod log;
 pub mod postgres;
 pub mod report;
@@ -24,6 +25,7 @@ mod trial;
 mod verdict;
 
 pub use attack::{Attack, Layer, Weight, catalogue};
+pub use declared::{absent, not_attacked, undeclared};
 pub use log::{Exception, InvalidException, Log, Progress, Silent};
 pub use run::{Exit, Run, Subject};
 pub use trial::{Draft, Note, Trial};

@@ -88,7 +88,7 @@ pub(super) fn broken(house: &House) -> Vec<String> {
 }
 
 impl House {
-    fn folder_of<'a>(&self, package: &'a Package) -> &'a Path {
+    pub(super) fn folder_of<'a>(&self, package: &'a Package) -> &'a Path {
         let folder = package.manifest_path.parent().unwrap_or(&package.manifest_path);
         folder.strip_prefix(&self.workspace_root).unwrap_or(folder)
     }

@@ -16,9 +16,10 @@ use serde::Serialize;
 use toml::Spanned;
 
 pub(crate) use document::Finding;
+pub(crate) use prove::{Acting, Application, Interface, Prove};
 pub(crate) use server::{Database, Server};
-pub(crate) use service::Service;
-pub(crate) use stores::Stores;
+pub(crate) use service::{BundlePlace, Service};
+pub(crate) use stores::{Store, Stores};
 pub(crate) use tiers::Tiers;
 pub(crate) use values::{Lasting, SecretRef};
 
@@ -27,6 +28,8 @@ use document::{Findings, Section};
 
 mod document;
 mod issuers;
+pub(crate) mod open;
+mod prove;
 mod server;
 mod service;
 mod stores;
@@ -50,6 +53,9 @@ pub(crate) struct Config {
     pub(crate) tiers: Tiers,
     /// Whose tokens are accepted.
     pub(crate) issuers: Vec<IssuerConfig>,
+    /// What `partywall prove` attacks, and as whom.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) prove: Option<Prove>,
 }
 
 /// Whether secrets are looked for where the configuration says they are.
@@ -120,10 +126,14 @@ impl Config {
             true => audience_of(service.as_ref(), server.as_ref()).to_vec(),
         };
         let issuers = issuers::read(&mut root, &reading, &audience);
+        let prove = root.section("prove", "[prove]");
+        let has_prove = prove.is_some();
+        let prove = prove.and_then(|section| Prove::read(section, &reading, has_server));
+        let whole = whole && prove.is_some() == has_prove;
         root.finish();
         let found = findings.into_sorted();
         if found.is_empty() && whole {
-            Ok(Self { server, service, stores, tiers, issuers })
+            Ok(Self { server, service, stores, tiers, issuers, prove })
         } else {
             Err(found)
         }

@@ -11,19 +11,21 @@ use std::{
 use aws_lc_rs::rand;
 use partywall::{Clock, SystemClock};
 use partywall_prove::{
-    Exception, Exit, Log, Progress, Run, Trial,
+    Exception, Exit, Log, Progress, Run, Subject, Trial,
     postgres::{self, Address},
 };
 
 use crate::terminal::Terminal;
 
-use self::{
-    output::{Output, OutputError},
-    postgres_options::PostgresOptions,
-};
+pub(crate) use operator::Operator;
+pub(crate) use output::{OutputError, ReportFile};
 
+use self::{output::Output, postgres_options::PostgresOptions};
+
+mod operator;
 mod output;
 mod postgres_options;
+mod system;
 mod verify;
 
 pub(crate) const HELP: &str = "\
@@ -32,7 +34,12 @@ two tenants made up for it, in one transaction that is rolled back. The address 
 application's own; with an administrator's, the role is looked for, or named with --role. Give the
 password with PGPASSWORD or ~/.pgpass rather than in the address.
 
+Without an address, partywall.toml says what there is: tokens, hints and the application over HTTP,
+and every store in every pair of models, each tenant of [prove] against each other one. A layer that
+is neither attacked nor declared absent is undecided.
+
 Examples:
+  partywall prove --config /etc/partywall.toml
   partywall prove postgres://app@localhost/shop --shared countries
   partywall prove postgres://postgres@localhost/shop --role app --parameters-only
   partywall prove postgres://app@db.internal/shop --read-only --tenants acme,globex
@@ -47,13 +54,16 @@ Exit codes:
   3  could not run";
 
 #[derive(clap::Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
     #[command(subcommand)]
     instead: Option<Instead>,
-    /// The PostgreSQL database to attack
-    #[arg(value_name = "postgres://…", required = true)]
+    /// The PostgreSQL database to attack [default: every layer the configuration declares]
+    #[arg(value_name = "postgres://…")]
     url: Option<String>,
+    /// The configuration, whose [prove] section says what is attacked and as whom
+    #[arg(long, value_name = "FILE", default_value = "partywall.toml", conflicts_with = "url")]
+    config: PathBuf,
     #[command(flatten)]
     postgres: PostgresOptions,
     /// A leak or an open question that is acceptable, and why; it stays in the report
@@ -80,20 +90,31 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> ExitCode {
 }
 
 async fn attack(args: &Args, terminal: &Terminal) -> Result<ExitCode, ProveError> {
-    let options = args.postgres.options()?;
-    let address = Address::parse(args.url.as_deref().unwrap_or_default())?;
     args.output.prepare()?;
     let (clock, watcher) = (SystemClock::default(), Watcher::new(*terminal));
     let started = clock.now();
-    let mut log = Log::new(args.accepted.clone(), &watcher);
-    let subject = postgres::prove(&address, &options, &mut log).await;
+    let mut accepted = args.accepted.clone();
+    if args.url.is_none() {
+        accepted.extend(system::accepted(&args.config)?);
+    }
+    let mut log = Log::new(accepted, &watcher);
+    let subject = match &args.url {
+        Some(url) => database(args, url, &mut log).await,
+        None => Ok(system::prove(&args.config, &mut log).await?),
+    };
     watcher.rest();
     let run = Run::new(run_id()?, started, clock.now(), subject?, log);
     Ok(args.output.deliver(&run, terminal))
 }
 
+async fn database(args: &Args, url: &str, log: &mut Log<'_>) -> Result<Subject, ProveError> {
+    let options = args.postgres.options()?;
+    let address = Address::parse(url)?;
+    Ok(postgres::prove(&address, &options, log).await?)
+}
+
 /// 16 random bytes in hexadecimal.
-fn run_id() -> Result<String, ProveError> {
+pub(crate) fn run_id() -> Result<String, ProveError> {
     let mut bytes = [0; 16];
     rand::fill(&mut bytes).map_err(|_| ProveError::NoRandomness)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
@@ -105,6 +126,9 @@ pub(crate) enum ProveError {
     /// The database.
     #[error(transparent)]
     Postgres(#[from] postgres::CannotRun),
+    /// The configuration, or the system it describes.
+    #[error(transparent)]
+    System(#[from] system::SystemError),
     /// A file that an option names.
     #[error("{}: {source}: name a file that can be read", path.display())]
     Unreadable { path: PathBuf, source: std::io::Error },

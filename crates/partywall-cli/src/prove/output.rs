@@ -39,7 +39,7 @@ pub(crate) struct Output {
 
 /// A report asked for as `FORMAT=FILE`.
 #[derive(Clone, Debug)]
-pub(super) struct ReportFile {
+pub(crate) struct ReportFile {
     format: Format,
     path: PathBuf,
 }
@@ -47,7 +47,7 @@ pub(super) struct ReportFile {
 /// Not `FORMAT=FILE`.
 #[derive(Debug, thiserror::Error)]
 #[error("write FORMAT=FILE, with text, json, junit, sarif or html for FORMAT")]
-pub(super) struct InvalidReportFile;
+pub(crate) struct InvalidReportFile;
 
 impl FromStr for ReportFile {
     type Err = InvalidReportFile;
@@ -172,7 +172,7 @@ impl Output {
 impl ReportFile {
     /// Written beside and put into place, so that nobody reads half a report. What is no file, a
     /// pipe or a device, is written to as it is.
-    pub(super) fn write(&self, run: &Run) -> Result<(), OutputError> {
+    pub(crate) fn write(&self, run: &Run) -> Result<(), OutputError> {
         let failed = |source| OutputError::File { path: self.path.clone(), source };
         let report = self.format.of(run);
         // A link is followed, not replaced.

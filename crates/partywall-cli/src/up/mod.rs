@@ -20,22 +20,25 @@ use partywall::{
     token::{Algorithm, SigningKey},
 };
 use partywall_postgres::local::{Binaries, find_binaries};
+use partywall_prove::{Exit, Run};
 use partywall_server::{
     Actor, ControlPlane, DatabaseConfig, Issuer, Resource, Resources, SealingKey, SecretFile,
     Server, ServerConfig,
 };
 use tokio::{net::TcpListener, sync::watch, task::JoinSet};
 
+use crate::prove::ReportFile;
+
 use self::{
-    account::{Account, Caller},
     data::{Data, postgres::Servers, sqlite::Files},
+    proof::{Caller, Proof},
     screen::Screen,
     state::{StateDir, StateError},
     stop::Stop,
 };
 
-mod account;
 mod data;
+mod proof;
 mod screen;
 mod state;
 mod stop;
@@ -52,9 +55,12 @@ pub(crate) struct Args {
     /// Address of the identity provider; the sample application takes the next port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: SocketAddr,
-    /// End after the account: 0 if all of it held, 1 otherwise
+    /// End after the account, with the exit code of `partywall prove`
     #[arg(long)]
     once: bool,
+    /// Write the whole account to a file; text, json, junit, sarif or html
+    #[arg(long = "report", value_name = "FORMAT=FILE")]
+    reports: Vec<ReportFile>,
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -115,8 +121,8 @@ where
         () = stop.asked() => Ok(None),
     };
     let code = match outcome {
-        Ok(Some((mut system, held))) => {
-            if !args.once && held {
+        Ok(Some((mut system, verdict))) => {
+            if !args.once && verdict == Exit::Proven {
                 screen.serving();
                 stop.asked().await;
             }
@@ -125,7 +131,7 @@ where
                 () = system.stop() => {}
                 () = stop.asked_again() => {}
             }
-            Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+            Ok(verdict.into())
         }
         // Interrupted before it was up: nothing was shown to hold.
         Ok(None) => Ok(ExitCode::FAILURE),
@@ -147,7 +153,7 @@ impl System {
         state: &StateDir,
         data: &mut D,
         screen: &Screen,
-    ) -> Result<(Self, bool), UpError>
+    ) -> Result<(Self, Exit), UpError>
     where
         D: Data,
         D::Store: Ledger + FromRef<App<D::Store>>,
@@ -167,7 +173,7 @@ impl System {
         let http =
             reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build()?;
         let bundle_key = control.bundle_key().clone();
-        system.serve_provider(control, provider_listener);
+        system.serve_provider(control.clone(), provider_listener);
 
         // From here on everything goes the way it would between machines.
         let wall = Partywall::builder()
@@ -180,7 +186,7 @@ impl System {
         wall.catch_up(&source).await?;
         let upkeep = wall.clone();
         system.tasks.spawn(async move { upkeep.run(&source).await });
-        system.serve_invoices(&wall, store.clone(), clock, app_listener)?;
+        system.serve_invoices(&wall, store.clone(), Arc::clone(&clock), app_listener)?;
 
         let mut callers = Vec::new();
         for tenant in &tenants {
@@ -188,8 +194,18 @@ impl System {
             callers.push(Caller { tenant, token });
         }
         screen.step("trying to reach across");
-        let account = account::take(&http, &app, &wall, data, &store, &callers).await?;
-        let held = account.held();
+        let siege = data.siege(&store)?;
+        let proof = Proof {
+            provider: &provider,
+            app: &app,
+            control,
+            wall: &wall,
+            callers: &callers,
+            siege: &siege,
+            data: data.describe(),
+            clock,
+        };
+        let run = proof.run(&http).await?;
         screen.account(&Report {
             provider: &provider,
             app: &app,
@@ -197,9 +213,12 @@ impl System {
             state: state.path(),
             wall: &wall,
             callers: &callers,
-            account: &account,
+            run: &run,
         });
-        Ok((system, held))
+        for report in &args.reports {
+            report.write(&run)?;
+        }
+        Ok((system, run.exit()))
     }
 
     fn serve_provider(&mut self, control: ControlPlane, listener: TcpListener) {
@@ -257,7 +276,7 @@ struct Report<'r> {
     state: &'r std::path::Path,
     wall: &'r Partywall,
     callers: &'r [Caller<'r>],
-    account: &'r Account,
+    run: &'r Run,
 }
 
 fn server_config(state: &StateDir, provider: &str) -> Result<ServerConfig, UpError> {
@@ -356,6 +375,18 @@ pub(crate) enum UpError {
     NoToken { status: u16, body: String },
     #[error("the enforcement point refused a token of our own: {0}")]
     OwnToken(#[source] Refusal),
+    #[error(transparent)]
+    Issuer(#[from] partywall_prove::system::IssuerError),
+    #[error(transparent)]
+    Attack(#[from] partywall_prove::system::SystemError),
+    #[error(transparent)]
+    Route(#[from] partywall_prove::system::InvalidRoute),
+    #[error("a job could not be sealed")]
+    Job(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error(transparent)]
+    Prove(#[from] crate::prove::ProveError),
+    #[error(transparent)]
+    Report(#[from] crate::prove::OutputError),
     #[error("a task ended before its work was done")]
     Task(#[from] tokio::task::JoinError),
 }

@@ -1,6 +1,11 @@
 //! What the user reads: progress on standard error, the account on standard output.
 
-use std::io::{self, IsTerminal, Write};
+use std::{
+    collections::BTreeMap,
+    io::{self, IsTerminal, Write},
+};
+
+use partywall_prove::{Exit, Layer, Run, Trial, Verdict};
 
 use super::Report;
 use crate::terminal::{Colour, Terminal};
@@ -31,7 +36,7 @@ impl Screen {
     }
 
     fn write(&self, report: &Report<'_>, out: &mut impl Write) -> io::Result<()> {
-        let Report { provider, app, data, state, wall, callers, account } = report;
+        let Report { provider, app, data, state, wall, callers, .. } = report;
         let generation = wall.generation().unwrap_or_default();
         writeln!(out, "\nPartywall is up.\n")?;
         writeln!(out, "  identity provider  {provider}   /.well-known/openid-configuration")?;
@@ -49,20 +54,67 @@ impl Screen {
                 tenant.id
             )?;
         }
-        writeln!(out, "\nWhat was tried, and what was seen:\n")?;
-        let wide = account.attempts.iter().map(|a| a.what.chars().count()).max().unwrap_or(0);
-        for attempt in &account.attempts {
-            let (mark, colour) =
-                if attempt.held { ("✓", Colour::Green) } else { ("✗", Colour::Red) };
-            let mark = self.terminal.paint(colour, mark);
-            writeln!(out, "  {mark} {:<wide$}  {}", attempt.what, attempt.seen)?;
-        }
-        let held = account.attempts.iter().filter(|attempt| attempt.held).count();
-        let all = account.attempts.len();
-        let verdict = if account.held() { "all of it held" } else { "THE WALL DID NOT HOLD" };
-        let colour = if account.held() { Colour::Green } else { Colour::Red };
-        writeln!(out, "\n  {held} of {all}: {}\n", self.terminal.paint(colour, verdict))?;
+        self.write_proof(report.run, out)?;
         self.write_try_it(report, out)
+    }
+
+    /// A line for each layer and pair of models, everything that was not blocked, the verdict.
+    fn write_proof(&self, run: &Run, out: &mut impl Write) -> io::Result<()> {
+        writeln!(out, "\nWhat was tried, each tenant against each other one:\n")?;
+        let mut lines: Vec<(String, BTreeMap<Verdict, usize>)> = Vec::new();
+        for trial in &run.trials {
+            let name = match trial.layer {
+                Layer::Store => format!("store {}", trial.place),
+                layer => layer.as_str().to_owned(),
+            };
+            let counts = match lines.iter_mut().find(|(of, _)| *of == name) {
+                Some((_, counts)) => counts,
+                None => {
+                    lines.push((name, BTreeMap::new()));
+                    let Some((_, counts)) = lines.last_mut() else { continue };
+                    counts
+                }
+            };
+            *counts.entry(trial.verdict).or_default() += 1;
+        }
+        let wide = lines.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+        for (name, counts) in &lines {
+            let bad = [Verdict::Leaked, Verdict::Undecided].iter().any(|v| counts.contains_key(v));
+            let mark = match bad {
+                true => self.terminal.paint(Colour::Red, "✗"),
+                false => self.terminal.paint(Colour::Green, "✓"),
+            };
+            let counts: Vec<String> =
+                counts.iter().map(|(verdict, n)| format!("{n} {}", verdict.as_str())).collect();
+            writeln!(out, "  {mark} {name:<wide$}  {}", counts.join(", "))?;
+        }
+        let open = |trial: &&Trial| {
+            matches!(trial.verdict, Verdict::Leaked | Verdict::Undecided)
+                && trial.accepted.is_none()
+        };
+        for trial in run.trials.iter().filter(open) {
+            let verdict = self.terminal.paint(Colour::Red, trial.verdict.as_str());
+            let Trial { attack, place, attacker, victim, .. } = trial;
+            writeln!(out, "\n  {verdict}: {attack}, {place}, {attacker} against {victim}")?;
+            writeln!(out, "    tried    {}", trial.tried.replace('\n', "\n             "))?;
+            writeln!(out, "    seen     {}", trial.seen.text())?;
+            writeln!(out, "    control  {}", trial.control.text())?;
+            writeln!(out, "    fix      {}", trial.fix.as_deref().unwrap_or_default())?;
+        }
+        let (blocked, all) = (run.count(Verdict::Blocked), run.trials.len());
+        let untried = run.count(Verdict::NotTested);
+        let (colour, words) = match run.exit() {
+            Exit::Proven => (Colour::Green, "proven"),
+            Exit::Leaked => (Colour::Red, "THE WALL DID NOT HOLD"),
+            Exit::Undecided => (Colour::Red, "not decided"),
+            Exit::CouldNotRun => (Colour::Red, "nothing could be tried"),
+        };
+        writeln!(
+            out,
+            "\n  {}: {blocked} of {all} attacks blocked, {untried} not tested",
+            self.terminal.paint(colour, words)
+        )?;
+        writeln!(out, "  every one of them, and why: partywall up --report html=proof.html\n")
     }
 
     fn write_try_it(&self, report: &Report<'_>, out: &mut impl Write) -> io::Result<()> {

@@ -90,7 +90,7 @@ fn every_finding_has_its_place_and_its_fix() {
         (
             "[tiers.free]",
             "[colours]\n[tiers.free]",
-            "26:2: colours: unknown key; remove it; known here: service, server, stores, tiers, issuers",
+            "26:2: colours: unknown key; remove it; known here: service, server, stores, tiers, issuers, prove",
         ),
         (
             "127.0.0.1:8080",

@@ -1,14 +1,15 @@
 //! `[stores.<store>]`: where data can live, as named targets.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use partywall::{DeploymentModel, StoreName, Target};
+use partywall_prove::postgres::lint::{StoreKind, application_only};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
-use super::{Reading, document::Section};
-use postgres::PostgresTarget;
-use sqlite::SqliteTarget;
+use super::{Reading, document::Section, values::OneOrMore};
+pub(crate) use postgres::{PostgresPlace, PostgresTarget, TicketMode, Tls};
+pub(crate) use sqlite::SqliteTarget;
 
 mod postgres;
 mod sqlite;
@@ -20,12 +21,21 @@ pub(crate) struct Stores(pub(crate) BTreeMap<StoreName, Store>);
 
 /// One store: its driver and its targets.
 #[derive(Debug, Serialize)]
-#[serde(tag = "kind", content = "targets", rename_all = "snake_case")]
+#[serde(tag = "kind", rename_all = "snake_case")]
 pub(crate) enum Store {
     /// PostgreSQL servers.
-    Postgres(BTreeMap<Target, PostgresTarget>),
+    Postgres {
+        /// The servers.
+        targets: BTreeMap<Target, PostgresTarget>,
+    },
     /// Directories of SQLite files.
-    Sqlite(BTreeMap<Target, SqliteTarget>),
+    Sqlite {
+        /// The application's tables, a file for each step; without it nobody but the application
+        /// can open the store.
+        schema: Vec<PathBuf>,
+        /// The directories.
+        targets: BTreeMap<Target, SqliteTarget>,
+    },
 }
 
 const KIND: &str = r#"kind = "postgres""#;
@@ -58,12 +68,41 @@ enum Kind {
     Sqlite,
 }
 
+/// M-20: a store with a permission model of its own must not be left to the application alone.
+fn check_model(section: &mut Section<'_, '_>, kind: Option<Kind>) {
+    let alone = section.optional::<bool>("application_only", "application_only = false");
+    let Some(alone) = alone.filter(|alone| *alone.get_ref()) else { return };
+    let kind = match kind {
+        Some(Kind::Postgres) => StoreKind::Postgres,
+        Some(Kind::Sqlite) => StoreKind::Sqlite,
+        None => return,
+    };
+    let path = section.path_of("");
+    let name = path.trim_start_matches("stores.").trim_end_matches('.');
+    if let Some(finding) = application_only(name, kind) {
+        section.fault_at(&alone.span(), "application_only", finding.what, finding.fix);
+    }
+}
+
 /// The models of each target that was named, whether or not it could be read.
 type Models = BTreeMap<String, Vec<DeploymentModel>>;
 
 impl Store {
     fn read(mut section: Section<'_, '_>, reading: &Reading<'_>) -> (Option<Self>, Models) {
         let kind = section.required::<Kind>("kind", KIND).map(Spanned::into_inner);
+        check_model(&mut section, kind);
+        let schema = match kind {
+            Some(Kind::Sqlite) => {
+                section.optional::<OneOrMore>("schema", r#"schema = "schema.sql""#)
+            }
+            Some(Kind::Postgres) | None => None,
+        };
+        let schema: Vec<PathBuf> = schema
+            .map(|files| files.into_inner().into_vec())
+            .unwrap_or_default()
+            .iter()
+            .map(|file| reading.path(file))
+            .collect();
         let targets = section.section("targets", TARGET);
         if targets.is_none() {
             let fix = format!("add `[{}.shared]`", section.path_of("targets"));
@@ -97,8 +136,8 @@ impl Store {
             models.insert(written, can.unwrap_or_else(|| EVERY_MODEL.to_vec()));
         }
         let store = kind.map(|kind| match kind {
-            Kind::Postgres => Self::Postgres(postgres),
-            Kind::Sqlite => Self::Sqlite(sqlite),
+            Kind::Postgres => Self::Postgres { targets: postgres },
+            Kind::Sqlite => Self::Sqlite { schema, targets: sqlite },
         });
         (store, models)
     }

@@ -1,19 +1,20 @@
 //! PostgreSQL: a server for the pool and the bridge, and one that is hooli's alone.
 
+use std::{collections::BTreeMap, sync::Arc};
+
 use invoices::schema;
-use partywall::{DeploymentModel, OpenError};
+use partywall::DeploymentModel;
 use partywall_postgres::{
-    BridgeTarget, ConnectError, DerivedLogins, InitOptions, Login, PoolTarget, Postgres,
-    PostgresError, Roles, SiloTarget, TicketKey,
+    DerivedLogins, InitOptions, Login, Postgres, Roles, TicketKey,
     local::{Binaries, Cluster, ClusterOptions},
     provision, tenant_name,
 };
+use partywall_prove::stores::postgres::{Plan, PostgresSiege, Spot, TicketMode};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
-use super::{super::state::StateDir, Attacker, Data};
+use super::{super::state::StateDir, Data};
 use crate::up::{
     UpError,
-    account::Account,
     tenants::{STORE, Served, Targets},
 };
 
@@ -26,6 +27,7 @@ pub(in crate::up) struct Servers {
     roles: Roles,
     logins: DerivedLogins,
     ticket_key: TicketKey,
+    plan: Option<Plan>,
 }
 
 /// The database of the pool, the prefix of those of the bridge, and the silo's.
@@ -52,6 +54,7 @@ impl Servers {
             roles: Roles::default(),
             logins: DerivedLogins::new(DATABASE, &state.secret("logins.secret")?),
             ticket_key: TicketKey::from_bytes(&state.secret("ticket.key")?)?,
+            plan: None,
         })
     }
 
@@ -101,76 +104,39 @@ impl Servers {
         }
     }
 
-    /// In the pool: the attacker's SQL says it is somebody else.
-    async fn forge_ticket(
-        &self,
-        store: &Postgres,
-        attacker: &Attacker<'_>,
-        account: &mut Account,
-    ) -> Result<(), UpError> {
-        let Some(mut db) = attacker.open(store, account).await else { return Ok(()) };
-        let id = attacker.victim.id.as_str();
-        let hex: String = id.bytes().map(|byte| format!("{byte:02x}")).collect();
-        let forged = format!("{}{:02x}{hex}", "00".repeat(48), id.len());
-        let forging = sqlx::query("SELECT set_config('partywall.ticket', $1, true)").bind(forged);
-        let reading = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM invoice");
-        let seen = match forging.execute(db.conn()).await {
-            Ok(_) => reading.fetch_one(db.conn()).await,
-            Err(error) => Err(error),
+    /// How the store is put together.
+    fn plan(&self, tenants: &[Served]) -> Result<Plan, UpError> {
+        let standard = Targets::standard()?;
+        let pool = Spot::Pool {
+            server: self.shared.address(),
+            database: DATABASE.to_owned(),
+            key: self.ticket_key.clone(),
+            slots: self.slots(),
+            mode: TicketMode::Direct,
         };
-        let code = sqlstate(&seen);
-        account.note(
-            format!("{} forges {}'s ticket in SQL", attacker.tenant.slug, attacker.victim.slug),
-            code.clone().unwrap_or_else(|| format!("{seen:?}")),
-            code.as_deref() == Some("28000"),
-        );
-        Ok(())
-    }
-
-    /// In the bridge and the silo: the attacker's placement is swapped for the victim's database.
-    async fn swap_placement(
-        &self,
-        attacker: &Attacker<'_>,
-        account: &mut Account,
-    ) -> Result<(), UpError> {
-        let (server, database) = self.own(attacker.victim);
-        let (address, target) = (server.address(), attacker.tenant.placement.target.clone());
-        let swapped = Postgres::builder(STORE.parse()?);
-        let swapped = match attacker.tenant.placement.model {
-            DeploymentModel::Silo => {
-                let (id, login) =
-                    (&attacker.tenant.id, self.logins.for_tenant(&attacker.tenant.id));
-                swapped.silo(target, SiloTarget::new(id.clone(), address, database, login))
-            }
-            DeploymentModel::Bridge | DeploymentModel::Pool => {
-                let logins = self.logins.clone();
-                let there = BridgeTarget::schema_per_tenant(address, database, "none", logins);
-                swapped.bridge(target, there)
-            }
+        let bridge = Spot::Bridge {
+            server: self.shared.address(),
+            database: None,
+            prefix: DATABASE.to_owned(),
+            logins: Arc::new(self.logins.clone()),
         };
-        let swapped = swapped.build().map_err(ConnectError::Build)?;
-        let seen = attacker.context.open(&swapped).await;
-        let code = match &seen {
-            Err(OpenError::Store(PostgresError::Connect { source, .. })) => source.code(),
-            _ => None,
-        };
-        account.note(
-            format!(
-                "{} is sent to {}'s database by mistake",
-                attacker.tenant.slug, attacker.victim.slug
-            ),
-            code.clone().unwrap_or_else(|| {
-                seen.map_or_else(|error| error.to_string(), |_| "let in".to_owned())
-            }),
-            // No such right, no such login there.
-            matches!(code.as_deref(), Some("42501" | "28P01" | "28000")),
-        );
-        Ok(())
+        let mut targets = BTreeMap::from([(standard.pool, pool), (standard.bridge, bridge)]);
+        for tenant in tenants.iter().filter(|t| t.placement.model == DeploymentModel::Silo) {
+            let silo = Spot::Silo {
+                tenant: tenant.id.clone(),
+                server: self.silo.address(),
+                database: DATABASE.to_owned(),
+                login: self.logins.for_tenant(&tenant.id),
+            };
+            targets.insert(tenant.placement.target.clone(), silo);
+        }
+        Ok(Plan { name: STORE.parse()?, targets })
     }
 }
 
 impl Data for Servers {
     type Store = Postgres;
+    type Siege = PostgresSiege<Postgres>;
 
     fn describe(&self) -> String {
         let major = self.shared.binaries().major();
@@ -187,43 +153,17 @@ impl Data for Servers {
         for tenant in tenants.iter().filter(|t| t.placement.model != DeploymentModel::Pool) {
             self.prepare_own(tenant).await?;
         }
-        let targets = Targets::standard()?;
-        let pool = PoolTarget::new(self.shared.address(), DATABASE, self.ticket_key.clone());
-        let bridge =
-            BridgeTarget::database_per_tenant(self.shared.address(), DATABASE, self.logins.clone());
-        let mut store = Postgres::builder(STORE.parse()?)
-            .pool(targets.pool, pool.slots(self.slots()))
-            .bridge(targets.bridge, bridge);
-        for tenant in tenants.iter().filter(|t| t.placement.model == DeploymentModel::Silo) {
-            let login = self.logins.for_tenant(&tenant.id);
-            let silo = SiloTarget::new(tenant.id.clone(), self.silo.address(), DATABASE, login);
-            store = store.silo(tenant.placement.target.clone(), silo);
-        }
-        Ok(store.connect().await?)
+        let plan = self.plan(tenants)?;
+        let store = plan.builder().connect().await?;
+        self.plan = Some(plan);
+        Ok(store)
     }
 
-    async fn reach_across(
-        &self,
-        store: &Postgres,
-        attacker: &Attacker<'_>,
-        account: &mut Account,
-    ) -> Result<(), UpError> {
-        let Some(mut db) = attacker.open(store, account).await else { return Ok(()) };
-        let count = "SELECT count(*) FROM invoice WHERE id::text = $1 OR $1 = ''";
-        let counted = async |db: &mut PgConnection, id: &str| {
-            sqlx::query_scalar::<_, i64>(count).bind(id).fetch_one(db).await
-        };
-        let own = counted(db.conn(), "").await;
-        let foreign = counted(db.conn(), attacker.invoice).await;
-        attacker.note_rows(own, foreign, account);
-        drop(db);
-        match attacker.tenant.placement.model {
-            DeploymentModel::Pool => self.forge_ticket(store, attacker, account).await?,
-            DeploymentModel::Bridge | DeploymentModel::Silo => {
-                self.swap_placement(attacker, account).await?;
-            }
-        }
-        Ok(())
+    fn siege(&self, store: &Postgres) -> Result<PostgresSiege<Postgres>, UpError> {
+        Ok(match self.plan.clone() {
+            Some(plan) => plan.siege(store.clone(), Vec::new()),
+            None => PostgresSiege::new(store.clone(), Vec::new()),
+        })
     }
 
     async fn stop(self) {
@@ -241,9 +181,4 @@ impl Data for Servers {
             }
         }
     }
-}
-
-fn sqlstate<T>(seen: &Result<T, sqlx::Error>) -> Option<String> {
-    let error = seen.as_ref().err()?.as_database_error()?;
-    Some(error.code()?.into_owned())
 }
