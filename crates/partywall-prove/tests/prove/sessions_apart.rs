@@ -1,7 +1,7 @@
 //! Attacks from a connection of their own: where no tenant was ever set, after a COMMIT, and on the
 //! session beside.
 
-use partywall_prove::Verdict;
+use partywall_prove::{Verdict, postgres::Options};
 
 use crate::{
     harness::{bench, line, open},
@@ -106,6 +106,19 @@ async fn t05_one_role_for_all_tenants_shows_each_what_the_others_run() {
     // Who logged in is what counts, and a switched session does not show it.
     let run = shop.prove(&shop.admin(), &injection()).await.unwrap();
     assert!(attacks(&run, Verdict::NotTested).contains("postgres.activity"));
+}
+
+#[tokio::test]
+async fn t05_a_role_per_session_shows_nothing_of_the_others() {
+    let Some(bench) = bench() else { return };
+    let walled = bench.walled().await;
+    let run = walled.prove(&walled.admin(), &Options::default()).await.unwrap();
+    assert!(attacks(&run, Verdict::Blocked).contains("postgres.activity"), "{:#?}", open(&run));
+    let notes: Vec<&str> = run.notes.iter().map(|note| note.text.as_str()).collect();
+    assert!(notes.iter().any(|note| note.contains("ALTER ROLE CURRENT_USER")), "{notes:#?}");
+    walled.run("GRANT pg_read_all_stats TO {db}_app").await;
+    let run = walled.prove(&walled.admin(), &Options::default()).await.unwrap();
+    assert!(attacks(&run, Verdict::Leaked).contains("postgres.activity"), "{:#?}", open(&run));
 }
 
 #[tokio::test]

@@ -75,6 +75,7 @@ pub(crate) async fn attack_apart(
     address: &Address,
     log: &mut Log<'_>,
 ) -> Result<(), Gone> {
+    roles::note_own_defaults(stage, ground, log).await?;
     untouched::attack(stage, ground, address, log).await?;
     neighbours::attack(stage, ground, address, log).await?;
     leftovers::attack(stage, ground, address, log).await

@@ -72,9 +72,12 @@ pub(crate) async fn attack(
         return Ok(());
     }
     notify(stage, ground, log).await?;
+    let others_role = matches!(stage.tenancy().context, Context::Ticket { .. });
     let why_not = match (&stage.tenancy().assume, &stage.tenancy().context) {
+        // A superuser's session is one of another role, as every other slot's is.
+        (Assume::Session(_), Context::Ticket { .. }) => None,
         (_, Context::Ticket { .. }) => Some(
-            "each session of this wall has a role of its own, and this address has one: attack it through its pool, with partywall.toml",
+            "each session of this wall has a role of its own, and this address is one of them: run it from an administrator's address, or attack the pool itself with partywall.toml",
         ),
         (Assume::Already, Context::Settings(_) | Context::Nothing) => None,
         (Assume::Already, _) => Some("each tenant logs in itself, and this address is one login"),
@@ -102,6 +105,13 @@ pub(crate) async fn attack(
     );
     let seen = stage.attempt(Who::Attacker, &look).await?.as_attack();
     log.record(draft(&ACTIVITY, &look).judge(seen, there.clone()));
+    if others_role {
+        let why =
+            "the session beside is an administrator's, which no tenant's role could stop anyhow";
+        log.record(draft(&SIGNAL, "a session of the victim's").skip(why));
+        session.close().await;
+        return Ok(());
+    }
     let cancel = format!("SELECT pg_catalog.pg_cancel_backend({pid})");
     let seen = stage.attempt(Who::Attacker, &cancel).await?;
     let seen = match seen.first() {

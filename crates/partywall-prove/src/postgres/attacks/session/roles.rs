@@ -5,6 +5,8 @@ use crate::{
     Attack, Layer, Log, Observation, Weight,
     postgres::{
         attacks::STORE_CONTROLS,
+        ground::Ground,
+        options::Adversary,
         sql::{ident, literal},
         stage::{Answer, Gone, Stage, Who},
         tenancy::Assume,
@@ -144,6 +146,27 @@ const OTHERS: &str = "
       ORDER BY rolsuper DESC, rolbypassrls DESC, rolname LIMIT 12)
     UNION
     (SELECT rolname FROM pg_catalog.pg_roles WHERE rolsuper AND rolname <> session_user LIMIT 1)";
+
+/// A role may change its own defaults and its password, and nothing in PostgreSQL forbids it: that
+/// is no leak, and worth knowing.
+pub(crate) async fn note_own_defaults<S: Stage>(
+    stage: &mut S,
+    ground: &Ground,
+    log: &mut Log<'_>,
+) -> Result<(), Gone> {
+    let options = &ground.options;
+    if options.read_only || options.adversary != Adversary::SqlInjection {
+        return Ok(());
+    }
+    let sql = "ALTER ROLE CURRENT_USER SET search_path = 'partywall_left'";
+    if let Answer::Done(_) = stage.attempt(Who::Attacker, sql).await? {
+        let text = "the application's role may change its own defaults and its password with ALTER ROLE \
+                    CURRENT_USER, beyond DISCARD ALL and the connection: set what matters in the start-up \
+                    options of every connection, and log in with certificates";
+        log.note("role", text);
+    }
+    Ok(())
+}
 
 /// What only an owner, or an administrator, can do.
 fn changes(scene: &Scene<'_>) -> Vec<(&'static Attack, String)> {
