@@ -142,3 +142,39 @@ async fn t05_a_trigger_that_tells_every_listener_of_a_row_is_found() {
         assert_eq!(is_seen(&run, of), leaks, "{body}\n{}", open(&run).join("\n"));
     }
 }
+
+#[tokio::test]
+async fn m24_without_writing_a_session_is_attacked_all_the_same() {
+    let Some(bench) = bench() else { return };
+    let options = |shared: Vec<String>| Options {
+        read_only: true,
+        tenants: Some(["acme".to_owned(), "acme-2".to_owned()]),
+        shared,
+        ..Options::default()
+    };
+    let shop = bench.database(SHOP).await;
+    let rows = "INSERT INTO shop.customers (tenant_id, email) VALUES ('acme', 'a@a'), ('acme-2', 'b@b');
+                INSERT INTO shop.files VALUES ('acme', 'a', 1), ('acme-2', 'b', 1);
+                INSERT INTO shop.orders SELECT tenant_id, gen_random_uuid(), id, 'open', 1 FROM shop.customers";
+    shop.run(rows).await;
+    let run = shop.prove(&shop.as_role("{db}_app"), &options(injection().shared)).await.unwrap();
+    assert_eq!(attacks(&run, Verdict::Undecided), [].into(), "{:#?}", open(&run));
+    let leaked = attacks(&run, Verdict::Leaked);
+    for attack in ["postgres.context-set", "postgres.context-inline", "postgres.context-commit"] {
+        assert!(leaked.contains(attack), "{attack}: {:#?}", open(&run));
+    }
+
+    let walled = bench.walled().await;
+    walled
+        .run(
+            "SET row_security = off; ALTER TABLE shop.notes ALTER tenant_id DROP DEFAULT;
+              INSERT INTO shop.notes (tenant_id, body) VALUES ('acme', 'a'), ('acme-2', 'b')",
+        )
+        .await;
+    let run = walled.prove(&walled.admin(), &options(Vec::new())).await.unwrap();
+    assert_eq!(open(&run), Vec::<String>::new());
+    let blocked = attacks(&run, Verdict::Blocked);
+    assert!(
+        blocked.contains("postgres.ticket-replayed") && blocked.contains("postgres.read-untouched")
+    );
+}
