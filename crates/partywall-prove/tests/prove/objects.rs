@@ -38,7 +38,6 @@ const OURS: &[&str] = &[
     "postgres.function",
     "postgres.function-write",
     "postgres.derived",
-    "postgres.sequence",
     "postgres.large-object",
     "postgres.shared-write",
     "postgres.statistics",
@@ -230,11 +229,6 @@ const FAULTS: &[(&str, &str, &str)] = &[
         "a view that counts for everybody",
         "CREATE VIEW shop.counts AS SELECT count(*) AS n FROM shop.files; GRANT SELECT ON shop.counts TO {db}_app",
         "postgres.derived@shop.counts",
-    ),
-    (
-        "a sequence granted",
-        "GRANT USAGE ON SEQUENCE shop.customers_id_seq TO {db}_app",
-        "postgres.sequence@shop.customers_id_seq",
     ),
     (
         "a shared table that may be changed",
@@ -466,4 +460,15 @@ async fn m24_values_alone_are_not_said_to_have_tried_statements() {
     for attack in ["postgres.truncate@", "postgres.copy@", "postgres.statistics@"] {
         assert!(skipped.iter().any(|line| line.starts_with(attack)), "{attack}: {skipped:#?}");
     }
+}
+
+/// A sequence tells of all tenants together, and of none alone: a note, not a leak.
+#[tokio::test]
+async fn t07_a_sequence_that_counts_for_all_is_noted() {
+    let Some(bench) = bench() else { return };
+    let shop = bench.database(SHOP).await;
+    let noted = |run: &Run| run.notes.iter().any(|note| note.place == "shop.customers_id_seq");
+    assert!(!noted(&attacked(&shop, false).await));
+    shop.run("GRANT USAGE ON SEQUENCE shop.customers_id_seq TO {db}_app").await;
+    assert!(noted(&attacked(&shop, false).await));
 }

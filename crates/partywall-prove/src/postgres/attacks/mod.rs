@@ -92,7 +92,6 @@ pub(crate) const CATALOGUE: &[&Attack] = &[
     &functions::FUNCTION,
     &functions::FUNCTION_WRITE,
     &functions::DERIVED,
-    &objects::SEQUENCE,
     &objects::LARGE_OBJECT,
     &objects::SHARED_WRITE,
     &observe::STATISTICS,
@@ -150,6 +149,7 @@ pub(crate) async fn all(
 ) -> Result<(), Gone> {
     prepare(stage, ground, log).await?;
     views::refresh(stage, ground).await?;
+    objects::sequences(stage, ground, log).await?;
     declare(ground, log);
     schemas::strays(ground, log);
     ground.take_sides();
