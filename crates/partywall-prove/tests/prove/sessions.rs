@@ -41,6 +41,10 @@ async fn t06_a_wall_that_believes_a_setting_falls_to_who_may_set_it() {
         let leaked = attacks(&run, Verdict::Leaked);
         assert!(leaked.is_superset(&BELIEVES_THE_SESSION.into()), "{:#?}", open(&run));
         assert_eq!(attacks(&run, Verdict::Undecided), BTreeSet::new(), "{:#?}", open(&run));
+        let wrote = |trial: &&partywall_prove::Trial| trial.tried.contains("INSERT INTO");
+        let written = run.trials.iter().filter(|trial| trial.attack == "postgres.context-set");
+        let written: Vec<Verdict> = written.filter(wrote).map(|trial| trial.verdict).collect();
+        assert_eq!(written, [Verdict::Leaked; 4], "two tables, from either side");
         // Every way in, not some.
         let held = run.trials.iter().filter(|trial| {
             BELIEVES_THE_SESSION.contains(&trial.attack.as_str())

@@ -1,6 +1,6 @@
 //! Forging what says which tenant a session is.
 
-use super::{Scene, after_forgery, set_config, setting_name};
+use super::{Scene, after_forgery, set_config, setting_name, victim_can};
 use crate::{
     Attack, Layer, Log, Weight,
     postgres::{
@@ -89,6 +89,26 @@ pub(crate) async fn attack<S: Stage>(
         }
         log.record(scene.trial(stage, attack, &shown).judge(seen, scene.control.clone()));
     }
+    write(stage, scene, &forged, log).await
+}
+
+/// A wall may believe another thing when it is written to than when it is read.
+async fn write<S: Stage>(
+    stage: &mut S,
+    scene: &Scene<'_>,
+    forged: &[(String, String)],
+    log: &mut Log<'_>,
+) -> Result<(), Gone> {
+    if scene.ground.options.read_only || !scene.relation.grants.insert {
+        return Ok(());
+    }
+    let Some(insert) = scene.ground.insert(scene.relation, Who::Victim, &[]) else { return Ok(()) };
+    let control = victim_can(stage, &insert).await?;
+    let writes: String =
+        forged.iter().map(|(name, value)| format!("{}; ", set_config(name, value, true))).collect();
+    let seen = after_forgery(&stage.attempt(Who::Attacker, &format!("{writes}{insert}")).await?);
+    let shown = format!("the forged context, then {insert}");
+    log.record(scene.trial(stage, &SET, &shown).judge(seen, control));
     Ok(())
 }
 
