@@ -149,6 +149,12 @@ impl Policies {
         settings
     }
 
+    /// The columns that a table's policies look at.
+    fn columns_of(&self, oid: u32) -> BTreeSet<&str> {
+        let own = self.policies.iter().filter(|policy| policy.oid == oid);
+        own.flat_map(|policy| &policy.columns).map(String::as_str).collect()
+    }
+
     /// Whether they go by the role itself.
     pub(crate) fn go_by_role(&self) -> bool {
         let says = |text: &String| {
@@ -210,6 +216,14 @@ pub(crate) fn classify(
             notes.push((relation.place(), text));
             Class::Tenant(column.clone())
         } else {
+            let compared = policies.columns_of(relation.oid);
+            if compared.len() > 1 {
+                let text = format!(
+                    "its policies look at several columns ({}): name the tenant's with --tenant-column",
+                    compared.into_iter().collect::<Vec<_>>().join(", ")
+                );
+                notes.push((relation.place(), text));
+            }
             Class::Undeclared
         };
     }
@@ -261,15 +275,10 @@ fn compared_columns(schema: &Schema, policies: &Policies) -> BTreeMap<u32, Strin
     for relation in
         schema.relations.iter().filter(|r| matches!(r.kind, Kind::Table | Kind::Partitioned))
     {
-        let columns: BTreeSet<&String> = policies
-            .policies
-            .iter()
-            .filter(|policy| policy.oid == relation.oid)
-            .flat_map(|policy| &policy.columns)
-            .collect();
-        let usual = USUAL.iter().find(|usual| columns.iter().any(|column| column == *usual));
+        let columns = policies.columns_of(relation.oid);
+        let usual = USUAL.iter().find(|usual| columns.contains(**usual));
         let found = usual.map(|usual| (*usual).to_owned()).or_else(|| match columns.len() {
-            1 => columns.first().map(|column| (*column).clone()),
+            1 => columns.first().map(|column| (*column).to_owned()),
             _ => None,
         });
         if let Some(column) = found {

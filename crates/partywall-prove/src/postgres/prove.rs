@@ -31,7 +31,7 @@ pub enum CannotRun {
     NoAccess(#[source] sqlx::Error),
     /// Something took the connection and said nothing.
     #[error(
-        "cannot connect: what listens there has said nothing for {seconds} s: check host and port, or the way there"
+        "cannot connect: what listens there has not answered as PostgreSQL does within {seconds} s: check host and port, or the way there"
     )]
     NoHello {
         /// How long it had.

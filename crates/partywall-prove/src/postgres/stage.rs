@@ -68,10 +68,10 @@ impl Refusal {
         matches!(self.code.as_str(), "42501" | "28000")
     }
 
-    /// A foreign key or a unique key stopped it: both are looked at after row security, so the wall
-    /// had let it through.
+    /// A foreign key, a unique key or an exclusion constraint stopped it: all are looked at after row
+    /// security, so the wall had let it through.
     pub fn is_past_the_wall(&self) -> bool {
-        matches!(self.code.as_str(), "23503" | "23505")
+        matches!(self.code.as_str(), "23503" | "23505" | "23P01")
     }
 }
 
@@ -136,6 +136,12 @@ pub enum Gone {
         "the transaction of this run has ended early ({0}): nothing can be undone or trusted from here on"
     )]
     Ended(Refusal),
+    /// What the run has to know cannot be read.
+    #[error("the catalogues cannot be read ({refusal}): {remedy}", remedy = super::remedy(&refusal.code).unwrap_or("see what the server says"))]
+    Unreadable {
+        /// The server's words.
+        refusal: Refusal,
+    },
     /// This stage cannot run as that one.
     #[error("a statement cannot be run as {} here: {why}", who.as_str())]
     NotHere {
@@ -202,10 +208,13 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// [`Gone::Driver`] for whatever goes wrong, the server's refusals included.
+    /// [`Gone::Unreadable`] when the server refuses, [`Gone::Driver`] when the connection is gone.
     pub async fn all(&mut self, sql: &str) -> Result<Vec<sqlx::postgres::PgRow>, Gone> {
         let rows = sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).fetch_all(&mut self.conn).await;
-        rows.map_err(Gone::Driver)
+        rows.map_err(|error| match refused(error) {
+            Ok(refusal) => Gone::Unreadable { refusal },
+            Err(gone) => gone,
+        })
     }
 
     /// The connection itself.

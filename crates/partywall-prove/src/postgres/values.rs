@@ -48,6 +48,8 @@ fn ideas(schema: &Schema, base: &str, category: char, checks: &[String], n: u64)
         return vec!["{}".to_owned()];
     }
     let (name, length) = name_and_length(base);
+    // An extension's type is named with its schema: `extensions.citext`.
+    let name = name.rsplit('.').next().unwrap_or(name);
     let mut ideas = ordinary(name, length, n);
     // What a check names is what it wants, most often: `status IN ('open', 'closed')`.
     let named = checks.iter().flat_map(|check| wanted(check, category));
@@ -104,8 +106,18 @@ fn ordinary(name: &str, length: Option<usize>, n: u64) -> Vec<String> {
         "bit varying" => all(&["1"]),
         "tsvector" | "tsquery" => all(&["word"]),
         "xml" => all(&["<a/>"]),
-        "int4range" | "int8range" | "numrange" => all(&["[1,2)"]),
-        "daterange" | "tsrange" | "tstzrange" => all(&["[2026-01-01,2026-01-02)"]),
+        // Apart from one another, for exclusion constraints.
+        "int4range" | "int8range" | "numrange" => {
+            let from = n % 1_000_000_000;
+            vec![format!("[{from},{})", from + 1), "[1,2)".to_owned()]
+        }
+        "daterange" | "tsrange" | "tstzrange" => {
+            let (year, month) = (2_000 + n / 12 % 7_000, n % 12 + 1);
+            let (from, to) = (format!("{year}-{month:02}-01"), format!("{year}-{month:02}-02"));
+            vec![format!("[{from},{to})"), "[2026-01-01,2026-01-02)".to_owned()]
+        }
+        "int4multirange" | "int8multirange" | "nummultirange" | "datemultirange"
+        | "tsmultirange" | "tstzmultirange" => all(&["{}"]),
         "oid" => all(&["1"]),
         "pg_lsn" => all(&["0/1"]),
         "hstore" | "ltree" => all(&["a"]),

@@ -48,7 +48,8 @@ impl Bench {
             ClusterOptions::new(dir.join("pg")).not_durable().setting("wal_level", "logical");
         let prepared = Cluster::start(&options).unwrap();
         // SCRAM costs a debug build more than the attacks do.
-        fs::write(prepared.data_dir().join("pg_hba.conf"), "local all all trust\n").unwrap();
+        let hba = "local all needs_password scram-sha-256\nlocal all let_in_nowhere reject\nlocal all all trust\n";
+        fs::write(prepared.data_dir().join("pg_hba.conf"), hba).unwrap();
         prepared.stop().unwrap();
         let cluster = Cluster::start(&options).unwrap();
         stop_with_this_process(cluster.pid(), &dir);
@@ -126,6 +127,19 @@ impl Database {
     /// The way in for `role`; `{db}` in it is the database's name.
     pub(crate) fn as_role(&self, role: &str) -> Address {
         Address::from_options(self.options.clone().username(&role.replace("{db}", &self.name)))
+    }
+
+    /// The superuser's way in, with the driver's options changed.
+    pub(crate) fn with(
+        &self,
+        change: impl FnOnce(PgConnectOptions) -> PgConnectOptions,
+    ) -> Address {
+        Address::from_options(change(self.options.clone()))
+    }
+
+    /// A connection of the superuser's, for what goes on beside a run.
+    pub(crate) async fn connect(&self) -> PgConnection {
+        PgConnection::connect_with(&self.options).await.unwrap()
     }
 
     /// A run from `address`.

@@ -5,6 +5,7 @@
     reason = "helpers of tests report by panicking, as tests do"
 )]
 
+mod badinput;
 mod harness;
 mod lint;
 mod objects;
