@@ -18,6 +18,7 @@ mod report_schema;
 mod sessions;
 mod sessions_apart;
 mod sessions_pooled;
+mod speed;
 mod stores;
 mod stores_postgres;
 mod stores_sqlite;

@@ -402,3 +402,26 @@ async fn m24_a_role_per_tenant_is_attacked_with_two_roles() {
         );
     }
 }
+
+#[tokio::test]
+async fn m24_with_injection_a_setting_leaks_by_being_set() {
+    let Some(bench) = bench() else { return };
+    for (sql, login) in [(SET_LOCAL, "{db}_saas"), (SUPABASE, "{db}_authenticated")] {
+        let database = bench.database(sql).await;
+        let role = login.replace("{db}", &database.name);
+        let options = Options {
+            adversary: Adversary::SqlInjection,
+            role: Some(role),
+            ..shared(&["app.plan"])
+        };
+        let run = database.accept(&database.admin(), &options, declared()).await.unwrap();
+        assert_eq!(run.exit(), Exit::Leaked);
+        let open = undeclared(&run);
+        assert!(open.iter().any(|line| line.starts_with("postgres.context-set@")), "{open:#?}");
+        // What else there is needs EXPLAIN, and tells that a row exists.
+        let known = ["postgres.context-", "postgres.rows-removed@"];
+        let is_known = |line: &&String| known.iter().any(|known| line.starts_with(known));
+        let others: Vec<&String> = open.iter().filter(|line| !is_known(line)).collect();
+        assert_eq!(others, Vec::<&String>::new());
+    }
+}
