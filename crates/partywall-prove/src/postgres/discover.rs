@@ -110,8 +110,21 @@ impl Policies {
 
     /// Everything a policy says, its functions' bodies included.
     fn texts(&self) -> Vec<String> {
-        let mut texts: Vec<String> =
-            self.policies.iter().flat_map(|policy| policy.expressions.iter().cloned()).collect();
+        self.texts_of(|_| true)
+    }
+
+    /// What the policies of one table say, their functions' bodies included.
+    pub(crate) fn of_table(&self, oid: u32) -> Vec<String> {
+        self.texts_of(|policy| policy.oid == oid)
+    }
+
+    fn texts_of(&self, which: impl Fn(&Policy) -> bool) -> Vec<String> {
+        let mut texts: Vec<String> = self
+            .policies
+            .iter()
+            .filter(|policy| which(policy))
+            .flat_map(|policy| policy.expressions.iter().cloned())
+            .collect();
         let mut seen = BTreeSet::new();
         let mut at = 0;
         while let Some(text) = texts.get(at).cloned() {
@@ -150,7 +163,7 @@ impl Policies {
     }
 
     /// The columns that a table's policies look at.
-    fn columns_of(&self, oid: u32) -> BTreeSet<&str> {
+    pub(crate) fn columns_of(&self, oid: u32) -> BTreeSet<&str> {
         let own = self.policies.iter().filter(|policy| policy.oid == oid);
         own.flat_map(|policy| &policy.columns).map(String::as_str).collect()
     }

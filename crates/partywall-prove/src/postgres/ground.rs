@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::{
+    discover::Policies,
     one_session::OneSession,
     options::{self, Options},
     remedy,
@@ -26,6 +27,8 @@ pub struct Ground {
     pub strays: Vec<(String, String)>,
     /// What stands for `{user}` in values, by tenant.
     pub users: BTreeMap<String, String>,
+    /// What the row policies say.
+    pub(crate) policies: Policies,
     /// The attacker's own schema, which nobody attacks.
     aside: Vec<Relation>,
     attacker: String,
@@ -105,6 +108,7 @@ impl Ground {
             beside,
             strays,
             users: BTreeMap::new(),
+            policies: Policies::default(),
             aside,
             attacker,
             victim,
@@ -173,9 +177,18 @@ impl Ground {
         who: Who,
         overrides: &[(&str, &str)],
     ) -> Option<String> {
-        let id = self.id(who).to_owned();
+        self.insert_as(relation, self.id(who), overrides)
+    }
+
+    /// The same for a tenant of any name.
+    pub(crate) fn insert_as(
+        &self,
+        relation: &Relation,
+        id: &str,
+        overrides: &[(&str, &str)],
+    ) -> Option<String> {
         let variant = self.variants.get(&relation.oid).copied().unwrap_or(0);
-        self.insert_for(relation, &id, variant, overrides).ok()
+        self.insert_for(relation, id, variant, overrides).ok()
     }
 
     fn insert_for(
@@ -215,10 +228,17 @@ impl Ground {
                 values.insert(&column.name, value);
             }
             let needs = column.not_null && !column.fills_itself;
-            if needs && column.settable && !values.contains_key(column.name.as_str()) {
-                let made = values::value(&self.schema, relation, column, variant, n);
-                let made = made.ok_or_else(|| format!("{}|{}", column.name, column.type_name))?;
-                values.insert(&column.name, made);
+            // A unique key tells of others only where there is something in it.
+            let tells = !column.not_null
+                && relation.keys.iter().any(|key| key.contains(&column.name))
+                && !relation.foreign_keys.iter().any(|key| key.columns.contains(&column.name));
+            let may = column.settable && !values.contains_key(column.name.as_str());
+            if (needs || (tells && !column.fills_itself)) && may {
+                match values::value(&self.schema, relation, column, variant, n) {
+                    Some(made) => _ = values.insert(&column.name, made),
+                    None if needs => return Err(format!("{}|{}", column.name, column.type_name)),
+                    None => {}
+                }
             }
         }
         for (column, value) in overrides {

@@ -191,6 +191,7 @@ pub(super) async fn prepare(
     ground.beside = beside;
     ground.strays = strays;
     ground.users = tenancy.users.clone();
+    ground.policies = policies;
     Ok((OneSession::new(session, tenancy, attacker, victim), ground, subject))
 }
 

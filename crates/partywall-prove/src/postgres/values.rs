@@ -64,7 +64,8 @@ fn ideas(schema: &Schema, base: &str, category: char, checks: &[String], n: u64)
 
 fn ordinary(name: &str, length: Option<usize>, n: u64) -> Vec<String> {
     let all = |ideas: &[&str]| ideas.iter().map(|idea| (*idea).to_owned()).collect();
-    match name {
+    // What an extension brings has its schema before its name.
+    match name.rsplit('.').next().unwrap_or(name) {
         "smallint" => vec![(n % 30_000 + 1).to_string(), "1".to_owned(), "0".to_owned()],
         "integer" | "bigint" => {
             vec![

@@ -8,6 +8,7 @@
 mod badinput;
 mod harness;
 mod lint;
+mod marked;
 mod objects;
 mod planted;
 mod pooler;

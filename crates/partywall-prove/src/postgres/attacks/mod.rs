@@ -14,12 +14,14 @@ pub(crate) mod address;
 pub(crate) mod beside;
 pub(crate) mod claims;
 pub(crate) mod functions;
+pub(crate) mod marked;
 pub(crate) mod objects;
 pub(crate) mod observe;
 pub(crate) mod references;
 pub(crate) mod rows;
 pub(crate) mod schemas;
 pub(crate) mod session;
+pub(crate) mod triggers;
 pub(crate) mod views;
 pub(crate) mod writes;
 
@@ -33,7 +35,14 @@ pub(crate) const CATALOGUE: &[&Attack] = &[
     &rows::UPDATE,
     &rows::MOVE,
     &rows::MOVE_BARE,
+    &rows::TAKE,
     &rows::DELETE,
+    &rows::DELETE_BARE,
+    &marked::READ_KIND,
+    &marked::INSERT_KIND,
+    &marked::LOOKUP,
+    &marked::NAMED,
+    &triggers::TRIGGER,
     &session::context::SET,
     &session::context::HIDDEN,
     &session::context::INLINE,
@@ -172,6 +181,7 @@ pub(crate) async fn all(
         objects::attack(stage, ground, log).await?;
         observe::attack(stage, ground, log).await?;
         functions::attack(stage, ground, log).await?;
+        triggers::attack(stage, ground, log).await?;
         log.begin("the session");
         let tenancy = stage.tenancy().clone();
         session::attack(stage, ground, &tenancy, log).await?;
@@ -199,6 +209,7 @@ pub(crate) async fn at(
     rows::attack(stage, ground, relation, log).await?;
     hanging(stage, ground, relation, log).await?;
     references::cascade(stage, ground, relation, log).await?;
+    marked::attack(stage, ground, relation, log).await?;
     schemas::attack(stage, ground, relation, log).await?;
     beside::attack(stage, ground, relation, log).await
 }

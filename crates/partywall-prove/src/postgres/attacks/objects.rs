@@ -126,6 +126,12 @@ async fn shared<S: Stage>(
 ) -> Result<(), Gone> {
     let (table, grants) = (relation.quoted(), relation.grants);
     if !grants.select {
+        // What nobody reads back is a log; what can be emptied or overwritten is not.
+        if grants.delete || grants.update {
+            let seen = Observation::unclear("every tenant may change it, and none may read it");
+            let draft = trial(&SHARED_WRITE, stage, relation, "read from the catalogue");
+            log.record(draft.judge(seen, Control::failed("what is in it cannot be seen")));
+        }
         return Ok(());
     }
     let read =

@@ -2,12 +2,12 @@
 
 use super::{STORE_CONTROLS, trial, victim_can, when_unset};
 use crate::{
-    Attack, Control, Layer, Log, Weight,
+    Attack, Control, Layer, Log, Observation, Weight,
     postgres::{
         ground::Ground,
         schema::Relation,
         sql::ident,
-        stage::{Gone, Stage, Who},
+        stage::{Answer, Gone, Stage, Who},
     },
 };
 
@@ -93,6 +93,30 @@ pub(crate) static DELETE: Attack = Attack {
     supports: STORE_CONTROLS,
 };
 
+pub(crate) static TAKE: Attack = Attack {
+    id: "postgres.take",
+    layer: Layer::Store,
+    title: "make all rows one's own, reading no column",
+    about: "An UPDATE of the tenant column to the attacker's own, without WHERE or RETURNING: only \
+            the policy for UPDATE says which rows it reaches, and WITH CHECK is content.",
+    weight: Weight::Identity,
+    fix: "let the policy for UPDATE compare the tenant column in USING, too",
+    references: &["T-07"],
+    supports: STORE_CONTROLS,
+};
+
+pub(crate) static DELETE_BARE: Attack = Attack {
+    id: "postgres.delete-bare",
+    layer: Layer::Store,
+    title: "delete all rows, reading no column",
+    about: "A DELETE without WHERE or RETURNING: the policy for SELECT is not looked at, and only \
+            that for DELETE says which rows it reaches.",
+    weight: Weight::Write,
+    fix: "let the policy for DELETE compare the tenant column",
+    references: &["T-07"],
+    supports: STORE_CONTROLS,
+};
+
 /// All of them, at one relation.
 pub(crate) async fn attack<S: Stage>(
     stage: &mut S,
@@ -124,6 +148,67 @@ pub(crate) async fn attack<S: Stage>(
         let control = victim_can(stage, &delete).await?;
         let seen = stage.attempt(Who::Attacker, &delete).await?.as_attack();
         log.record(trial(&DELETE, stage, relation, &delete).judge(seen, control));
+    }
+    bare(stage, ground, relation, log).await
+}
+
+/// How many rows a table may have for all of them to be written to, where nothing may hold.
+const WRITTEN: i64 = 100_000;
+
+/// Writes that read no column. They reach the attacker's own rows in any case, so what counts is
+/// whether they reach more.
+async fn bare<S: Stage>(
+    stage: &mut S,
+    ground: &Ground,
+    relation: &Relation,
+    log: &mut Log<'_>,
+) -> Result<(), Gone> {
+    let (table, ours) = (relation.quoted(), ground.rows_of(relation, Who::Attacker));
+    let mut writes = Vec::new();
+    if relation.grants.update
+        && let Some(column) = relation.tenant_column().filter(|column| column.settable)
+        && let Some(our_id) = ground.tenant_literal(relation, Who::Attacker)
+    {
+        let take = format!("UPDATE {table} SET {} = {our_id}", ident(&column.name));
+        writes.push((&TAKE, take));
+    }
+    if relation.grants.delete && relation.tenant_column().is_some() {
+        writes.push((&DELETE_BARE, format!("DELETE FROM {table}")));
+    }
+    // A walled table of any size is gone through; an open one is known to be open by now.
+    if relation.estimated_rows > WRITTEN && !relation.row_security.0 {
+        return Ok(());
+    }
+    for (attack, sql) in writes {
+        let answer = stage.attempt(Who::Attacker, &sql).await?;
+        let own = match relation.grants.select {
+            true => {
+                let count = format!("SELECT count(*) FROM {table} WHERE {ours}");
+                let own = stage.attempt(Who::Attacker, &count).await?;
+                own.first().and_then(|count| count.parse().ok()).unwrap_or(0)
+            }
+            false => u64::from(ground.row(relation, Who::Attacker).is_some()),
+        };
+        let seen = match &answer {
+            Answer::Done(done) if done.count > own => {
+                Observation::reached(format!("{done}, {own} of them its own"))
+            }
+            Answer::Done(done) => Observation::nothing(format!("{done}, all of them its own")),
+            // A key or a reference of its own row stops it as well as one of the victim's.
+            Answer::Refused(no) if no.is_past_the_wall() => Observation::unclear(no.to_string()),
+            answer => answer.as_attack(),
+        };
+        let control = match own {
+            0 => Control::failed("0 rows of its own"),
+            own => Control::held(format!("{own} of its own")),
+        };
+        // Where its own rows cannot all go, nothing is shown either way.
+        let stuck = matches!(&answer, Answer::Refused(no) if no.is_past_the_wall());
+        let draft = trial(attack, stage, relation, &sql);
+        log.record(match stuck {
+            true => draft.skip(format!("rows that refer to it are in the way: {}", seen.text())),
+            false => draft.judge(seen, control),
+        });
     }
     Ok(())
 }

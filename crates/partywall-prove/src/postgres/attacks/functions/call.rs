@@ -21,6 +21,8 @@ pub(super) struct Callable {
     /// SECURITY DEFINER.
     pub definer: bool,
     quoted: String,
+    /// Whether it returns a cursor, for somebody to fetch from.
+    pub gives_cursor: bool,
     procedure: bool,
     volatile: bool,
     immutable: bool,
@@ -54,7 +56,8 @@ const CALLABLE: &str = "
                        FROM unnest(coalesce(p.proallargtypes, p.proargtypes::oid[]))
                             WITH ORDINALITY AS a(t, n)
                       WHERE p.proargmodes IS NULL OR p.proargmodes[a.n] IN ('i', 'b')), ''),
-           pg_catalog.pg_get_function_identity_arguments(p.oid)
+           pg_catalog.pg_get_function_identity_arguments(p.oid),
+           p.prorettype = 'refcursor'::regtype
       FROM pg_catalog.pg_proc p
       JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
      WHERE n.nspname !~ '^(pg_|information_schema$|partywall$)'
@@ -84,6 +87,7 @@ impl Callable {
                 quoted: format!("{}.{}", ident(&schema), ident(&name)),
                 procedure: text(row, 2) == "p",
                 definer: text(row, 3) == "t",
+                gives_cursor: text(row, 8) == "t",
                 volatile: text(row, 4) == "v",
                 immutable: text(row, 4) == "i",
                 defaults: text(row, 5).parse().unwrap_or_default(),
@@ -99,10 +103,36 @@ impl Callable {
 
     /// A call with the victim's values; `None` where some argument has none that is known.
     pub(super) fn with(&self, ground: &Ground) -> Option<Call> {
+        self.called(&|name, type_name| value(ground, name, type_name))
+    }
+
+    /// The same with the victim's name in every place whose own name tells nothing. `None` where
+    /// there is none.
+    pub(super) fn with_tenant(&self, ground: &Ground) -> Option<Call> {
+        let untold = |name: &str, type_name: &str| {
+            !self.immutable
+                && value(ground, name, type_name) == ordinary(type_name)
+                && ground.schema.tenant_relations().any(|relation| {
+                    relation
+                        .tenant_column()
+                        .is_some_and(|column| same(&column.type_name, type_name))
+                })
+        };
+        let any = self.arguments.iter().any(|(name, type_name)| untold(name, type_name));
+        any.then(|| {
+            self.called(&|name, type_name| match untold(name, type_name) {
+                true => Some(typed(ground.id(Who::Victim), type_name)),
+                false => value(ground, name, type_name),
+            })
+        })
+        .flatten()
+    }
+
+    fn called(&self, value: &dyn Fn(&str, &str) -> Option<String>) -> Option<Call> {
         let needed = self.arguments.len().saturating_sub(self.defaults);
         let (mut values, mut nobodys) = (Vec::new(), Vec::new());
         for (n, (name, type_name)) in self.arguments.iter().enumerate() {
-            let Some(value) = value(ground, name, type_name) else {
+            let Some(value) = value(name, type_name) else {
                 if n >= needed {
                     break;
                 }

@@ -13,7 +13,7 @@ use crate::{
     postgres::{
         ground::Ground,
         one_session::OneSession,
-        schema::{Class, Kind},
+        schema::{Class, Kind, Relation},
         sql::literals_in,
         stage::{Answer, Gone, Stage as _, Who},
     },
@@ -85,6 +85,13 @@ pub(crate) async fn attack(
             }
             continue;
         }
+        if callable.definer && callable.gives_cursor {
+            let seen = Observation::unclear("it gives a cursor, and nobody looks at what is in it");
+            let draft = at(&FUNCTION, stage, &callable.place, &callable.signature);
+            log.record(draft.judge(seen, Control::failed("nobody has called it")));
+            continue;
+        }
+        calls.extend(callable.with_tenant(ground));
         match callable.with(ground) {
             Some(call) => calls.push(call),
             None if callable.definer => {
@@ -97,8 +104,9 @@ pub(crate) async fn attack(
     }
     if !ground.options.read_only {
         for view in &ground.schema.relations {
-            let names_nobody = !matches!(view.class, Class::Tenant(_));
-            if view.kind == Kind::View && view.grants.select && names_nobody {
+            // A table that was declared to be everybody's may be filled from somebody's.
+            let asked = view.kind == Kind::View || view.class == Class::Shared;
+            if asked && view.grants.select && !shows_theirs(stage, ground, view).await? {
                 calls.push(Call::reading(view));
             }
         }
@@ -112,6 +120,20 @@ pub(crate) async fn attack(
         read(stage, ground, call, answers, shown, log).await?;
     }
     Ok(())
+}
+
+/// Whether a view that names tenants shows the victim's rows as such, which is found elsewhere.
+async fn shows_theirs(
+    stage: &mut OneSession,
+    ground: &Ground,
+    view: &Relation,
+) -> Result<bool, Gone> {
+    if !matches!(view.class, Class::Tenant(_)) {
+        return Ok(false);
+    }
+    let theirs = ground.rows_of(view, Who::Victim);
+    let read = format!("SELECT 1 FROM {} WHERE {theirs} LIMIT 1", view.quoted());
+    Ok(stage.attempt(Who::Attacker, &read).await?.count() > 0)
 }
 
 fn at(attack: &'static Attack, stage: &OneSession, place: &str, sql: &str) -> Draft {
@@ -262,7 +284,7 @@ async fn write(
 }
 
 /// One line that changes with any of the victim's rows.
-fn digest(ground: &Ground) -> String {
+pub(super) fn digest(ground: &Ground) -> String {
     let parts: Vec<String> = ground
         .schema
         .tenant_relations()

@@ -45,9 +45,9 @@ pub(crate) async fn attack<S: Stage>(
     let answer = stage.attempt(Who::Nobody, &bind(victim)).await?;
     let said = format!("the id itself: {answer}");
     let control = if answer.count() > 0 { Control::held(said) } else { Control::failed(said) };
-    let kind = scene.relation.tenant_column().map_or("", |column| column.type_name.as_str());
     // Elsewhere another spelling is the same id, unless ids are texts to whoever makes tickets.
-    let by_letter = tickets || matches!(kind, "text" | "character varying" | "citext");
+    let is_text = scene.relation.tenant_column().is_some_and(|column| column.category == 'S');
+    let by_letter = tickets || is_text;
     for (how, id) in ids(victim, by_letter) {
         if id == victim || id == scene.ground.id(Who::Attacker) || (tickets && id.len() > 255) {
             continue;

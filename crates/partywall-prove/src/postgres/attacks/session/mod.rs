@@ -1,8 +1,9 @@
 //! Who a session says it is, and what it leaves behind.
 //!
-//! The rows are attacked everywhere; a session is attacked once, at a table or two of the database.
+//! The rows are attacked everywhere; a session is attacked at a table for each way
+//! the policies have to say whose a row is.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{trial, victim_can};
 use crate::{
@@ -29,8 +30,8 @@ pub(crate) mod server;
 pub(crate) mod tickets;
 pub(crate) mod untouched;
 
-/// How many tables a session is attacked at: what it says holds for the whole database.
-const TABLES: usize = 2;
+/// How many tables a session is attacked at, at most.
+const TABLES: usize = 8;
 
 /// Why attacks that need SQL of the attacker's own are not made.
 pub(crate) const NO_SQL: &str = "the attacker of this run sends values, not statements";
@@ -100,7 +101,9 @@ pub(crate) fn read_of(ground: &Ground, relation: &Relation, who: Who) -> String 
     format!("SELECT 1 FROM {} WHERE {} LIMIT 1", relation.quoted(), ground.rows_of(relation, who))
 }
 
-/// The tables at which a session is attacked: the first with a row policy, a grant and both rows.
+/// The tables at which a session is attacked: of those with a grant and both rows the first, and
+/// then one for each way the policies have to say whose a row is. What a session says holds for the
+/// whole database, but one table may believe it where another does not.
 pub(crate) fn tables(ground: &Ground) -> Vec<&Relation> {
     let fit = |relation: &&Relation| {
         matches!(relation.kind, Kind::Table | Kind::Partitioned)
@@ -110,6 +113,13 @@ pub(crate) fn tables(ground: &Ground) -> Vec<&Relation> {
     };
     let mut fitting: Vec<&Relation> = ground.schema.tenant_relations().filter(fit).collect();
     fitting.sort_by_key(|relation| !relation.row_security.0);
+    let mut ways = BTreeSet::new();
+    let mut seen = 0;
+    fitting.retain(|relation| {
+        let column = relation.tenant_column().map(|column| (&column.name, &column.type_name));
+        seen += 1;
+        ways.insert((ground.policies.of_table(relation.oid), column)) || seen <= 2
+    });
     fitting.truncate(TABLES);
     fitting
 }
