@@ -289,6 +289,16 @@ impl Ground {
                 Class::Shared | Class::Undeclared => self.borrow_row(stage, relation).await?,
             }
         }
+        // What a policy or a trigger looks up may have been written only after.
+        for failed in std::mem::take(&mut unseeded) {
+            let who =
+                [Who::Attacker, Who::Victim].into_iter().find(|who| self.id(*who) == failed.tenant);
+            if let (Some(who), Some(relation)) =
+                (who, relations.iter().find(|r| r.oid == failed.oid))
+            {
+                self.seed_one(stage, relation, who, &mut unseeded, &mut for_it).await?;
+            }
+        }
         Ok((unseeded, for_it))
     }
 
@@ -436,8 +446,9 @@ impl Ground {
         let capture = capture(relation);
         let read_it = format!("SELECT {capture} FROM {} LIMIT 1", relation.quoted());
         let mut answer = stage.attempt(Who::Attacker, &read_it).await?;
+        // As its owner: a type's cast to text is code of whoever made the type.
         if answer.count() == 0 && stage.has_own_role() {
-            answer = stage.keep_as_self(&read_it).await?;
+            answer = stage.keep_for(&relation.owner, &read_it).await?;
         }
         if answer.count() == 0
             && !self.options.read_only

@@ -95,6 +95,22 @@ const FAULTS: &[(&str, &str, &str)] = &[
         "postgres.trigger@shop.files",
     ),
     (
+        "a trigger that copies the others' into one's own",
+        "ALTER TABLE shop.files ADD known text; CREATE FUNCTION shop.known() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+           AS $$BEGIN NEW.known := (SELECT string_agg(email, ',') FROM shop.customers); RETURN NEW; END$$;
+         CREATE TRIGGER known BEFORE UPDATE ON shop.files FOR EACH ROW EXECUTE FUNCTION shop.known()",
+        "postgres.trigger@shop.files",
+    ),
+    (
+        "a partition that may be emptied, and not read",
+        "CREATE TABLE shop.events (tenant_id text NOT NULL, at date NOT NULL) PARTITION BY RANGE (at);
+         CREATE TABLE shop.events_all PARTITION OF shop.events FOR VALUES FROM (MINVALUE) TO (MAXVALUE);
+         ALTER TABLE shop.events ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+         CREATE POLICY wall ON shop.events USING (tenant_id = {mine});
+         GRANT SELECT, INSERT ON shop.events TO {db}_app; GRANT INSERT, DELETE ON shop.events_all TO {db}_app",
+        "postgres.part@shop.events_all",
+    ),
+    (
         "a log of all tenants, declared to be everybody's",
         "CREATE TABLE shop.log (what jsonb); GRANT SELECT ON shop.log TO {db}_app;
          CREATE FUNCTION shop.note() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
@@ -159,6 +175,11 @@ const CLEAN: &[(&str, &str)] = &[
         "CREATE TABLE shop.extra (tenant_id text, guest text, PRIMARY KEY (tenant_id, guest)); {walled}
          CREATE POLICY seen ON shop.extra FOR SELECT USING (guest = {mine});
          ALTER POLICY wall ON shop.files USING (tenant_id = {mine} OR EXISTS (SELECT FROM shop.extra s WHERE s.tenant_id = files.tenant_id AND s.guest = {mine})) WITH CHECK (tenant_id = {mine})",
+    ),
+    (
+        "only for members, who come later in the alphabet",
+        "CREATE TABLE shop.extra (tenant_id text, id text, PRIMARY KEY (tenant_id, id)); {walled} ALTER TABLE shop.extra RENAME TO members;
+         ALTER POLICY wall ON shop.files USING (tenant_id = {mine} AND EXISTS (SELECT FROM shop.members))",
     ),
     (
         "a trigger that keeps to the tenant",

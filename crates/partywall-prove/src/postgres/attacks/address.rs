@@ -185,6 +185,9 @@ pub(crate) async fn part<S: Stage>(
     let Some(column) = relation.tenant_column() else { return Ok(()) };
     let (ours, theirs) =
         (ground.rows_of(relation, Who::Attacker), ground.rows_of(relation, Who::Victim));
+    if !relation.grants.select {
+        return write_part_unread(stage, ground, relation, parent, log).await;
+    }
     // What anybody else has there; a row of the victim's own need not be in this part.
     let sql = format!(
         "SELECT {}::text FROM {} WHERE NOT ({ours}) LIMIT 1",
@@ -211,6 +214,44 @@ pub(crate) async fn part<S: Stage>(
     log.record(trial(&PART, stage, relation, &sql).judge(seen, control));
     if relation.grants.delete && !ground.options.read_only {
         write_part(stage, relation, &theirs, log).await?;
+    }
+    Ok(())
+}
+
+/// Writes to a partition that may not be read: what goes in or out there passes the parent's wall by.
+async fn write_part_unread<S: Stage>(
+    stage: &mut S,
+    ground: &Ground,
+    relation: &Relation,
+    parent: &Relation,
+    log: &mut Log<'_>,
+) -> Result<(), Gone> {
+    if ground.options.read_only {
+        return Ok(());
+    }
+    let mut writes = Vec::new();
+    if relation.grants.delete {
+        writes.push(format!("DELETE FROM {}", relation.quoted()));
+    }
+    if relation.grants.insert {
+        // The parent knows what its rows look like.
+        let (schema, name) = (relation.schema.clone(), relation.name.clone());
+        let part = Relation { schema, name, ..parent.clone() };
+        writes.extend(ground.insert(&part, Who::Victim, &[]));
+    }
+    let theirs = ground.rows_of(parent, Who::Victim);
+    let by_parent = format!("SELECT 1 FROM {} WHERE {theirs} LIMIT 1", parent.quoted());
+    let control = victim_can(stage, &by_parent).await?;
+    for sql in writes {
+        let seen = match stage.attempt(Who::Attacker, &sql).await? {
+            Answer::Done(done) if done.count == 0 => {
+                Observation::unclear("nobody has a row in it now that could be deleted")
+            }
+            // A row for another partition.
+            Answer::Refused(no) if no.code == "23514" => Observation::unclear(no.to_string()),
+            answer => answer.as_attack(),
+        };
+        log.record(trial(&PART, stage, relation, &sql).judge(seen, control.clone()));
     }
     Ok(())
 }

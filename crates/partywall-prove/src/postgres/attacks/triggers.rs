@@ -1,6 +1,10 @@
 //! What a tenant's ordinary write sets off: triggers and rules that work with other rights.
 
-use super::{STORE_CONTROLS, functions::digest, trial};
+use super::{
+    STORE_CONTROLS,
+    functions::{digest, needles, text_of},
+    trial,
+};
 use crate::{
     Attack, Control, Layer, Log, Observation, Weight,
     postgres::{
@@ -67,6 +71,11 @@ async fn at(
         Answer::Done(_) => Control::failed("the victim has no rows"),
         Answer::Refused(no) => Control::failed(format!("the victim reads its own rows: {no}")),
     };
+    let own_rows = format!(
+        "SELECT pg_catalog.left(t::pg_catalog.text, 10000) FROM {} AS t WHERE {} LIMIT 10",
+        relation.quoted(),
+        ground.rows_of(relation, Who::Attacker)
+    );
     for (allowed, sql) in writes(ground, relation) {
         if !allowed {
             continue;
@@ -74,8 +83,15 @@ async fn at(
         stage.mark("partywall_set_off").await?;
         let answer = stage.keep(Who::Attacker, &sql).await?;
         let after = stage.attempt(Who::Victim, &digest).await?;
+        let own = stage.attempt(Who::Attacker, &own_rows).await?;
         stage.back_to_mark("partywall_set_off").await?;
+        let text = text_of(&own);
+        let copied = needles(ground, &sql).into_iter().find(|needle| text.contains(needle));
         let seen = match (&answer, &after) {
+            (Answer::Done(_), _) if copied.is_some() => Observation::reached(format!(
+                "the victim's {:?} is in the attacker's own row",
+                copied.unwrap_or_default()
+            )),
             (Answer::Done(_), Answer::Done(_)) if after.first() == before.first() => {
                 Observation::nothing("the victim's rows are what they were")
             }

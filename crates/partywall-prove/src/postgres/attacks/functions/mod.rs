@@ -302,7 +302,7 @@ pub(super) fn digest(ground: &Ground) -> String {
 }
 
 /// What is the victim's alone and can be told from anything else, leaving out what was sent.
-fn needles(ground: &Ground, sent: &str) -> BTreeSet<String> {
+pub(super) fn needles(ground: &Ground, sent: &str) -> BTreeSet<String> {
     let mut needles = BTreeSet::new();
     let ours = ground.id(Who::Attacker);
     for relation in ground.schema.tenant_relations() {
@@ -323,7 +323,7 @@ fn needles(ground: &Ground, sent: &str) -> BTreeSet<String> {
 }
 
 /// Everything an answer says.
-fn text_of(answer: &Answer) -> String {
+pub(super) fn text_of(answer: &Answer) -> String {
     match answer {
         Answer::Done(done) => {
             let cells: Vec<&str> =
