@@ -162,6 +162,25 @@ impl Policies {
         settings
     }
 
+    /// The functions that the policies of one table call, and those that these call: `shop.me`.
+    pub(crate) fn functions_of(&self, oid: u32) -> BTreeSet<String> {
+        let texts = self.of_table(oid);
+        let called = texts.iter().flat_map(|text| calls(text));
+        called.filter(|name| name.contains('.') && self.functions.contains_key(name)).collect()
+    }
+
+    /// Every setting that the policies of one table read, the server's own included.
+    pub(crate) fn settings_of(&self, oid: u32) -> BTreeSet<String> {
+        let mut names = BTreeSet::new();
+        for text in self.of_table(oid) {
+            for (at, _) in text.match_indices("current_setting(") {
+                let rest = text.get(at..).unwrap_or_default();
+                names.extend(literals_in(rest).into_iter().next());
+            }
+        }
+        names
+    }
+
     /// The columns that a table's policies look at.
     pub(crate) fn columns_of(&self, oid: u32) -> BTreeSet<&str> {
         let own = self.policies.iter().filter(|policy| policy.oid == oid);

@@ -1,7 +1,7 @@
 //! Policies that look at more than the tenant column, and what writes set off: every fault is found,
 //! and what only looks like one is clean.
 
-use partywall_prove::Exit;
+use partywall_prove::{Exit, postgres::Options};
 
 use crate::{
     harness::{bench, line, open},
@@ -216,5 +216,65 @@ async fn m24_a_cursor_and_an_unreadable_shared_table_are_undecided() {
         let run = shop.prove(&shop.as_role("{db}_app"), &options()).await.unwrap();
         assert!(open(&run).iter().any(|line| line.starts_with(must_see)), "{:#?}", open(&run));
         assert_eq!(run.exit(), Exit::Undecided);
+    }
+}
+
+/// What somebody with SQL of their own may do, at a wall of a role per tenant.
+const INJECTED: &[(&str, &str, &str)] = &[
+    (
+        "a flag that opens",
+        "ALTER POLICY wall ON w.files USING (tenant_id = session_user OR current_setting('app.support', true) = 'on')",
+        "postgres.context-set@w.files",
+    ),
+    (
+        "an application's name that opens",
+        "ALTER POLICY wall ON w.files USING (tenant_id = session_user OR current_setting('application_name') = 'support')",
+        "postgres.context-set@w.files",
+    ),
+    (
+        "may put triggers",
+        "GRANT TRIGGER ON w.files TO {db}_a, {db}_b",
+        "postgres.own-trigger@w.files",
+    ),
+    (
+        "may become the owner",
+        "ALTER ROLE {db}_a NOINHERIT; GRANT {db}_owner TO {db}_a",
+        "postgres.alter-wall@w.files",
+    ),
+    (
+        "owns a function the policy calls",
+        "CREATE FUNCTION w.me() RETURNS text STABLE LANGUAGE sql AS 'SELECT session_user::text'; ALTER FUNCTION w.me() OWNER TO {db}_a; ALTER POLICY wall ON w.files USING (tenant_id = w.me() AND tenant_id = session_user)",
+        "postgres.alter-wall@w.files",
+    ),
+];
+
+const ROLES: &str = "
+    CREATE ROLE {db}_owner; CREATE ROLE {db}_a LOGIN; CREATE ROLE {db}_b LOGIN;
+    REVOKE TEMP ON DATABASE {db} FROM PUBLIC;
+    CREATE SCHEMA w AUTHORIZATION {db}_owner; GRANT USAGE ON SCHEMA w TO {db}_a, {db}_b;
+    SET ROLE {db}_owner;
+    CREATE TABLE w.files (tenant_id text DEFAULT session_user, path text, PRIMARY KEY (tenant_id, path));
+    ALTER TABLE w.files ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+    CREATE POLICY wall ON w.files USING (tenant_id = session_user);
+    GRANT SELECT, INSERT, UPDATE, DELETE ON w.files TO {db}_a, {db}_b;
+    RESET ROLE;";
+
+#[tokio::test]
+async fn t06_what_sql_of_ones_own_opens_beside_the_context_is_found() {
+    let Some(bench) = bench() else { return };
+    let clean = [("none", "", "")];
+    for (fault, sql, must_see) in clean.iter().chain(INJECTED) {
+        let database = bench.database(ROLES).await;
+        database.run(sql).await;
+        let tenants = ["a", "b"].map(|tenant| format!("{}_{tenant}", database.name));
+        let options = Options { tenants: Some(tenants), ..Options::default() };
+        let run = database.prove(&database.admin(), &options).await.unwrap();
+        if must_see.is_empty() {
+            assert_eq!(open(&run), Vec::<String>::new());
+            continue;
+        }
+        let leaked = format!("{must_see}: leaked");
+        let caught = open(&run).iter().any(|line| line.starts_with(&leaked));
+        assert!(caught, "{fault}: {must_see} was not seen to leak\n{:#?}", open(&run));
     }
 }

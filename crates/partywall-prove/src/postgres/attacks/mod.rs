@@ -79,6 +79,7 @@ pub(crate) const CATALOGUE: &[&Attack] = &[
     &writes::JOIN,
     &writes::MERGE,
     &writes::TRUNCATE,
+    &writes::OWN_TRIGGER,
     &references::UNIQUE,
     &references::REFERENCE,
     &references::CASCADE,
@@ -111,6 +112,7 @@ pub(crate) const CATALOGUE: &[&Attack] = &[
 /// Attacks that are nothing without a statement of the attacker's own.
 const OWN_SQL: &[&Attack] = &[
     &writes::TRUNCATE,
+    &writes::OWN_TRIGGER,
     &address::CTID,
     &address::LOCK_ROW,
     &address::COPY,

@@ -107,6 +107,18 @@ pub(crate) static TRUNCATE: Attack = Attack {
     supports: STORE_CONTROLS,
 };
 
+pub(crate) static OWN_TRIGGER: Attack = Attack {
+    id: "postgres.own-trigger",
+    layer: Layer::Store,
+    title: "put a trigger on the table",
+    about: "A trigger is called by every statement at the table, the other tenants' included, with \
+            their rights: it can read what they write, change it and drop it.",
+    weight: Weight::Identity,
+    fix: "REVOKE TRIGGER ON the table FROM the application's role",
+    references: &["T-07"],
+    supports: STORE_CONTROLS,
+};
+
 /// All of them, at one table.
 pub(crate) async fn attack<S: Stage>(
     stage: &mut S,
@@ -139,6 +151,17 @@ pub(crate) async fn attack<S: Stage>(
             answer => answer.as_attack(),
         };
         log.record(trial(&TRUNCATE, stage, relation, &sql).judge(seen, footing.reads.clone()));
+        // A function that any server has, so that the right alone is what counts.
+        let sql = format!(
+            "CREATE TRIGGER partywall_own BEFORE UPDATE ON {} FOR EACH ROW \
+             EXECUTE FUNCTION pg_catalog.suppress_redundant_updates_trigger()",
+            relation.quoted()
+        );
+        let seen = match stage.attempt(Who::Attacker, &sql).await? {
+            Answer::Done(_) => Observation::reached("the trigger is there, for every tenant"),
+            answer => answer.as_attack(),
+        };
+        log.record(trial(&OWN_TRIGGER, stage, relation, &sql).judge(seen, footing.reads.clone()));
     }
     Ok(())
 }

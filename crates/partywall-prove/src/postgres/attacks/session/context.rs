@@ -2,11 +2,12 @@
 
 use super::{Scene, after_forgery, set_config, setting_name, victim_can};
 use crate::{
-    Attack, Layer, Log, Weight,
+    Attack, Layer, Log, Observation, Weight,
     postgres::{
         attacks::STORE_CONTROLS,
-        sql::{ident, literal},
-        stage::{Gone, Stage, Who},
+        options::Adversary,
+        sql::{ident, literal, literals_in},
+        stage::{Answer, Gone, Stage, Who},
         tenancy::Context,
         ticket,
     },
@@ -74,6 +75,7 @@ pub(crate) async fn attack<S: Stage>(
     scene: &Scene<'_>,
     log: &mut Log<'_>,
 ) -> Result<(), Gone> {
+    beside(stage, scene, log).await?;
     let forged = forged(stage, scene).await?;
     if forged.is_empty() || !scene.has_sql(stage, &ALL, log) {
         return Ok(());
@@ -90,6 +92,48 @@ pub(crate) async fn attack<S: Stage>(
         log.record(scene.trial(stage, attack, &shown).judge(seen, scene.control.clone()));
     }
     write(stage, scene, &forged, log).await
+}
+
+/// Settings that the policies read beside those that say which tenant it is: a flag that opens, the
+/// name of the application. Each is set to the words the policies know.
+async fn beside<S: Stage>(stage: &mut S, scene: &Scene<'_>, log: &mut Log<'_>) -> Result<(), Gone> {
+    if scene.ground.options.adversary != Adversary::SqlInjection {
+        return Ok(());
+    }
+    let policies = &scene.ground.policies;
+    let texts = policies.of_table(scene.relation.oid);
+    let mut values: Vec<String> = texts.iter().flat_map(|text| literals_in(text)).collect();
+    values.extend(["on", "true", "1"].map(str::to_owned));
+    values.sort();
+    values.dedup();
+    let own: Vec<&str> = match &scene.tenancy.context {
+        Context::Settings(settings) => settings.iter().map(|s| s.name.as_str()).collect(),
+        _ => vec!["partywall.ticket"],
+    };
+    for name in policies.settings_of(scene.relation.oid) {
+        if own.contains(&name.as_str()) {
+            continue;
+        }
+        let (mut shown, mut seen) = (String::new(), None);
+        for value in values.iter().filter(|value| **value != name && value.len() <= 40).take(16) {
+            shown = format!("{}; {}", set_config(&name, value, true), scene.read);
+            let answer = stage.attempt(Who::Attacker, &shown).await?;
+            // A value that the wall's own expression cannot take opens nothing.
+            let closed = matches!(&answer, Answer::Refused(no) if no.code.starts_with("22"));
+            seen = Some(if closed {
+                Observation::nothing(answer.to_string())
+            } else {
+                after_forgery(&answer)
+            });
+            if matches!(seen, Some(Observation::Reached(_))) {
+                break;
+            }
+        }
+        if let Some(seen) = seen {
+            log.record(scene.trial(stage, &SET, &shown).judge(seen, scene.control.clone()));
+        }
+    }
+    Ok(())
 }
 
 /// A wall may believe another thing when it is written to than when it is read.
