@@ -3,6 +3,7 @@
 use sqlx::{FromRow, postgres::types::Oid};
 
 use super::{Finding, LintError, Options, Severity, expression, rules, scope::Scope};
+use crate::postgres::options::names;
 
 /// A table the application may have to do with.
 #[derive(Clone, Debug, FromRow)]
@@ -88,8 +89,12 @@ pub(super) async fn find(
 ) -> Result<(Vec<Table>, Vec<Table>), LintError> {
     let mut tables: Vec<Table> = scope.ask("tables", TABLES).await?;
     let missing = |kind, name: &str| LintError::NotThere { kind, name: name.to_owned() };
+    let others: Vec<(String, String)> = scope.ask("views", OTHERS).await?;
     for written in &options.shared {
-        if !tables.iter().any(|table| table.is_named(written)) {
+        // What an attack may be told to be everybody's, views and foreign tables, is no table here.
+        let known = tables.iter().any(|table| table.is_named(written))
+            || others.iter().any(|(schema, name)| names(written, schema, name));
+        if !known {
             return Err(missing("table", written));
         }
     }
@@ -262,6 +267,10 @@ pub(super) fn quote(name: &str) -> String {
         && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
     if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
 }
+
+const OTHERS: &str = "
+SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+ WHERE c.relkind IN ('v', 'm', 'f') AND n.oid = ANY ($4)";
 
 const TABLES: &str = "
 SELECT c.oid, n.nspname::text AS schema, c.relname::text AS plain,
