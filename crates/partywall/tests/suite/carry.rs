@@ -122,6 +122,14 @@ fn m11_a_job_does_not_outlive_its_issuer() {
     let sealed = context.seal_job(&jobs.queue, &1, LIFE, &jobs.key, control.clock()).unwrap();
     let open = || wall.open_job::<u32>(&jobs.queue, &sealed, &jobs.keys).map_err(|r| r.code());
     assert!(open().is_ok(), "the control");
+    // Bound to other tenants meanwhile, it no longer speaks for this one (I-07).
+    for (only, code) in [("globex", Err("issuer_untrusted")), ("acme", Ok(()))] {
+        for issuer in &mut control.contents.issuers {
+            issuer.tenants = Some([only.parse().unwrap()].into());
+        }
+        wall.accept(control.publish()).unwrap();
+        assert_eq!(open().map(|_| ()), code, "bound to {only}");
+    }
     control.contents.issuers.clear();
     wall.accept(control.publish()).unwrap();
     assert_eq!(open().unwrap_err(), "issuer_untrusted");

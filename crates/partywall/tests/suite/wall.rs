@@ -37,6 +37,19 @@ fn m04_a_token_makes_a_context_of_its_one_tenant() {
     assert_eq!(code(&wall, &stranger), "tenant_unknown", "signed, and for nobody we know");
 }
 
+/// What is remembered is the whole token: with another's signature it was never seen.
+#[test]
+fn r04_a_remembered_token_is_known_by_its_signature_too() {
+    let control = control();
+    let wall = control.wall();
+    let (token, other) = (control.token("acme", "u:ada"), control.token("acme", "u:bob"));
+    let signed = |token: &str| token.rsplit_once('.').map(|(a, b)| (a.to_owned(), b.to_owned()));
+    let ((claims, _), (_, signature)) = (signed(&token).unwrap(), signed(&other).unwrap());
+    assert_eq!(code(&wall, &token), "accepted", "the control, remembered from here on");
+    assert_eq!(code(&wall, &format!("{claims}.{signature}")), "signature_invalid");
+    assert_eq!(code(&wall, &token), "accepted", "and still good itself");
+}
+
 #[test]
 fn j11_a_remembered_token_dies_at_its_expiry() {
     let control = control();

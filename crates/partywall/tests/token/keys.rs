@@ -236,8 +236,9 @@ fn j07_without_a_kid_exactly_one_key_must_fit() {
 fn j08_another_issuers_key_under_a_known_kid_is_refused() {
     // Both issuers are trusted, and both call their key k1: Storm-0558 in small.
     const OTHER: &str = "https://id.other";
-    let theirs = Key::generate(KID);
-    let mut other = IssuerConfig::new(OTHER, Profile::Partywall, inline(&[&theirs]));
+    let (theirs, only_theirs) = (Key::generate(KID), Key::generate("k-other"));
+    let keys = inline(&[&theirs, &only_theirs]);
+    let mut other = IssuerConfig::new(OTHER, Profile::Partywall, keys);
     other.tenants = Some(["other-1".parse().unwrap()].into());
     let issuers = compile(&[config(), other]);
     let code = |token: &str| issuers.examine(token, Timestamp(NOW)).map_err(|error| error.code());
@@ -245,6 +246,10 @@ fn j08_another_issuers_key_under_a_known_kid_is_refused() {
     let honest = with(with(claims(), "iss", json!(OTHER)), "tid", json!("other-1"));
     assert!(code(&theirs.sign(&header(), &honest)).is_ok(), "the control");
     assert_eq!(code(&theirs.sign(&header(), &claims())).unwrap_err(), "signature_invalid");
+    // Nor under a name that only the other issuer's keys have.
+    let header_of = with(header(), "kid", json!("k-other"));
+    assert!(code(&only_theirs.sign(&header_of, &honest)).is_ok(), "the control");
+    assert_eq!(code(&only_theirs.sign(&header_of, &claims())).unwrap_err(), "key_unknown");
     // I-07: an issuer bound to its tenants cannot name another, with its own key and name.
     let foreign = with(honest, "tid", json!("acme-7f3k"));
     assert_eq!(code(&theirs.sign(&header(), &foreign)).unwrap_err(), "tenant_not_of_issuer");

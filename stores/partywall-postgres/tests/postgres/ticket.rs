@@ -65,8 +65,13 @@ async fn m18_binder_binds_the_transactions_of_other_drivers() {
     let by_hand = ByHand { name: "main".parse().unwrap(), binder: Binder::new(key()), options };
     let mut db = acme.open(&by_hand).await.unwrap();
     assert_eq!(one::<String>(&mut db, "SELECT body FROM notes").await, "of acme");
+    // The ticket goes with its transaction, whatever the session is used for next.
+    run(&mut db, "COMMIT").await;
+    let left = "SELECT coalesce(current_setting('partywall.ticket', true), '')";
+    assert_eq!(one::<String>(&mut db, left).await, "");
     let mut db = other.open(&by_hand).await.unwrap();
     assert_eq!(one::<i64>(&mut db, "SELECT count(*) FROM notes").await, 0);
+    assert_ne!(one::<String>(&mut db, left).await, "", "the control");
 }
 
 #[tokio::test(flavor = "multi_thread")]
