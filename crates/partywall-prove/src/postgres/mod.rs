@@ -9,6 +9,7 @@ use crate::Attack;
 
 mod access;
 mod attacks;
+mod breaks;
 mod caution;
 mod discover;
 mod ground;
@@ -28,6 +29,7 @@ mod ticket;
 mod values;
 
 pub use access::Address;
+pub use breaks::{Broken, Fall, break_walls, exit as exit_of_breaks};
 pub use caution::Caution;
 pub use ground::{Ground, Row, Unseeded};
 pub use one_session::OneSession;

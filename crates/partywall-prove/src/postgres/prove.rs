@@ -111,6 +111,16 @@ pub enum CannotRun {
         "--read-only reads across between two tenants that exist: name them with --tenants A,B"
     )]
     NoTenants,
+    /// Walls are not taken down by reading.
+    #[error(
+        "--break takes walls down for a moment, which --read-only forbids: break those of a copy"
+    )]
+    BreakWrites,
+    /// The application itself takes no walls down.
+    #[error(
+        "--break takes walls down, which the application's role cannot: connect as the tables' owner or as an administrator, and name the role with --role"
+    )]
+    BreakNeedsOwner,
     /// No randomness.
     #[error("this machine has no randomness to give")]
     NoRandomness,

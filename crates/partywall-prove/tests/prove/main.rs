@@ -6,6 +6,7 @@
 )]
 
 mod badinput;
+mod breaks;
 mod harness;
 mod lint;
 mod marked;
