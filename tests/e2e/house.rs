@@ -15,7 +15,7 @@ use std::{
 use imports::House;
 
 /// The top of the repository.
-fn root() -> PathBuf {
+pub(super) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
 }
 

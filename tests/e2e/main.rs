@@ -7,6 +7,8 @@ mod prove_config;
 #[cfg(test)]
 mod prove_system;
 #[cfg(test)]
+mod sabotage;
+#[cfg(test)]
 mod system;
 #[cfg(test)]
 mod up;
