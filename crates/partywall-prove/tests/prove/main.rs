@@ -11,6 +11,7 @@ mod harness;
 mod lint;
 mod marked;
 mod objects;
+mod pages;
 mod planted;
 mod pooler;
 mod report;

@@ -61,16 +61,3 @@ pub(crate) const CATALOGUE: &[&Attack] = &[
     &job::JOB_SUSPENDED,
     &job::JOB_REVOKED,
 ];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn m24_every_attack_on_a_system_has_its_place_in_the_book() {
-        let page = include_str!("../../../../../docs/book/attacks.md");
-        for attack in CATALOGUE {
-            assert!(page.contains(&format!("\n### `{}`\n", attack.id)), "{}", attack.id);
-        }
-    }
-}

@@ -155,7 +155,8 @@ async fn m11_the_real_queue_runs_nothing_that_was_not_sealed_for_it() {
         assert_eq!(with(verdict, &trials), [""; 0]);
     }
     let jobs = partywall_prove::catalogue().filter(|attack| attack.id.starts_with("job."));
-    for attack in jobs {
+    // That jobs are declared at all is not for a queue to show.
+    for attack in jobs.filter(|attack| attack.id != "job.declared") {
         assert!(trials.iter().any(|trial| trial.attack == attack.id), "{}", attack.id);
         assert!(DOORS.iter().any(|(_, id)| *id == attack.id), "{} has no door", attack.id);
     }
