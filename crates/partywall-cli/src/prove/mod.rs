@@ -22,6 +22,7 @@ pub(crate) use output::{OutputError, ReportFile};
 
 use self::{output::Output, postgres_options::PostgresOptions};
 
+mod breaks;
 mod operator;
 mod output;
 mod postgres_options;
@@ -42,6 +43,7 @@ Examples:
   partywall prove --config /etc/partywall.toml
   partywall prove postgres://app@localhost/shop --shared countries
   partywall prove postgres://postgres@localhost/shop --role app --parameters-only
+  partywall prove postgres://postgres@localhost/shop --break --shared countries
   partywall prove postgres://app@db.internal/shop --read-only --tenants acme,globex
   partywall prove postgres://app@localhost/shop --accept 'postgres.reference=ids are random uuids'
   partywall prove postgres://app@localhost/shop --report html=proof.html --history proofs/
@@ -69,6 +71,10 @@ pub(crate) struct Args {
     /// A leak or an open question that is acceptable, and why; it stays in the report
     #[arg(long = "accept", value_name = "ATTACK[@PLACE]=REASON")]
     accepted: Vec<Exception>,
+    /// Take each wall of the database down in turn, as its administrator, and say who noticed;
+    /// everything is rolled back
+    #[arg(long = "break", requires = "url", conflicts_with_all = ["read_only", "even_in_production"])]
+    breaks: bool,
     #[command(flatten)]
     output: Output,
 }
@@ -90,8 +96,11 @@ pub(crate) fn run(args: &Args, terminal: &Terminal) -> ExitCode {
 }
 
 async fn attack(args: &Args, terminal: &Terminal) -> Result<ExitCode, ProveError> {
-    args.output.prepare()?;
     let (clock, watcher) = (SystemClock::default(), Watcher::new(*terminal));
+    if let (true, Some(url)) = (args.breaks, &args.url) {
+        return breaks::run(url, &args.postgres.options()?, terminal, &watcher).await;
+    }
+    args.output.prepare()?;
     let started = clock.now();
     let mut accepted = args.accepted.clone();
     if args.url.is_none() {

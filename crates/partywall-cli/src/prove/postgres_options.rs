@@ -6,8 +6,10 @@ use partywall_prove::postgres::{Address, Adversary, Options, Setting, TenantColu
 
 use super::{ProveError, read};
 
+// A configuration says these things itself.
 #[derive(clap::Args)]
 #[command(next_help_heading = "PostgreSQL")]
+#[group(multiple = true, requires = "url")]
 pub(crate) struct PostgresOptions {
     /// Attack this schema only [default: all but the server's own]
     #[arg(long = "schema", value_name = "NAME")]
