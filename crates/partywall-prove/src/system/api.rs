@@ -10,7 +10,7 @@ use super::{
     client::{Body, Request},
     estate::{Estate, Ids, Missing},
     ground::{Ground, Tally},
-    reach::{Adapt, Snapshot, own_call, reach},
+    reach::{Adapt, Reach, Snapshot, own_call, reach},
 };
 use crate::{Attack, Control, Log, Observation, Trial};
 
@@ -26,7 +26,10 @@ pub(super) async fn attack(
     let mut routes: Vec<&Route> = ground
         .routes
         .iter()
-        .filter(|route| route.takes_id() || route.takes_marker_in_query())
+        .filter(|route| {
+            let single = ground.singletons.contains(route);
+            route.takes_id() || route.takes_marker_in_query() || single
+        })
         .collect();
     routes.sort_by_key(|route| rank(&route.method));
     for route in &routes {
@@ -41,6 +44,11 @@ pub(super) async fn attack(
             raid.overrides(items, log).await;
         }
     }
+}
+
+/// Whether it looks for a text: whether that is found tells that it is there.
+fn is_search(route: &Route) -> bool {
+    route.is_safe() && route.takes_marker_in_query()
 }
 
 fn rank(method: &Method) -> u8 {
@@ -98,6 +106,8 @@ impl Raid<'_> {
             let Ok(request) = route.fill(&self.attacker.ids, &self.attacker.main_marker) else {
                 continue;
             };
+            // The owner first: what it is told may be kept for whoever asks next.
+            let Some(sight) = self.ground.owner_sees(self.victim, route).await else { continue };
             let answer = self.ground.client.send(&request, self.attacker.credentials()).await;
             let seen = match self.victim.seen_in(&answer, &request) {
                 Some(evidence) => Observation::reached(format!("{answer}, with {evidence}")),
@@ -108,7 +118,6 @@ impl Raid<'_> {
                 None => Observation::unclear(format!("{answer} to {}", self.attacker.name())),
             };
             let draft = draft.tried(request.to_string());
-            let Some(sight) = self.ground.owner_sees(self.victim, route).await else { continue };
             // What shows nobody its own cannot show it to others either, as far as one can see.
             let tells = sight.evidence.is_some() || matches!(seen, Observation::Reached(_));
             if tells {
@@ -125,20 +134,24 @@ impl Raid<'_> {
     async fn by_id(&mut self, route: &Route, log: &mut Log<'_>) {
         let attack = match route.method {
             _ if route.params().is_empty() && route.is_safe() => &attacks::SEARCH,
-            _ if route.params().is_empty() => &attacks::REFERENCE,
+            _ if route.params().is_empty() && route.takes_id() => &attacks::REFERENCE,
             Method::DELETE => &attacks::DELETE,
             _ if route.is_safe() => &attacks::READ,
             _ => &attacks::WRITE,
         };
         let ids = self.victim.ids.clone();
-        self.one(attack, route, &ids, true, log).await;
+        let absent = [ids.absent(), ids.absent()];
+        self.one(attack, route, &ids, &absent, log).await;
         let params = route.params();
         if let [parents @ .., _] = params.as_slice()
             && !parents.is_empty()
         {
             let parents: Vec<String> = parents.iter().map(|(_, of)| of.clone()).collect();
             let mixed = self.victim.ids.with(&self.attacker.ids, &parents);
-            self.one(&attacks::NESTED, route, &mixed, false, log).await;
+            // Only the child never was: the parent is the attacker's own in all three.
+            let own = |absent: Ids| absent.with(&self.attacker.ids, &parents);
+            let absent = [own(ids.absent()), own(ids.absent())];
+            self.one(&attacks::NESTED, route, &mixed, &absent, log).await;
         }
     }
 
@@ -147,24 +160,40 @@ impl Raid<'_> {
         attack: &'static Attack,
         route: &Route,
         ids: &Ids,
-        existence: bool,
+        absent: &[Ids; 2],
         log: &mut Log<'_>,
     ) {
         let draft = self.trial(attack, route.to_string());
         if !route.is_safe() && !self.ground.options.writes {
             return log.record(draft.skip("it writes, and writing was not allowed"));
         }
+        // The owner first: what it is told may be kept for whoever asks next, and what it makes for
+        // this must not look like the attacker's doing.
+        let mut control = self.both_may(route).await;
+        if route.is_safe() {
+            let _ = self.ground.owner_sees(self.victim, route).await;
+        }
         let before = self.snapshot(route).await;
-        let found = reach(self.ground, self.attacker, self.victim, route, ids, &|_| ()).await;
-        let mut found = match found {
+        let attacked =
+            reach(self.ground, self.attacker, self.victim, route, ids, absent, &|_| ()).await;
+        let mut found = match attacked {
             Ok(found) => found,
             Err(Missing(what)) => return log.record(draft.skip(what)),
         };
         let draft = draft.tried(found.request.to_string());
-        let mut control = own_call(self.ground, self.victim, route).await;
+        if !route.is_safe()
+            && let Some(loot) = self.loot(route, &found).await
+        {
+            found.seen = Observation::reached(loot);
+        }
+        found.seen = self.ground.fairly(self.attacker, found.seen).await;
+        let existence = attack.id != attacks::NESTED.id && (route.takes_id() || is_search(route));
         match self.after(before, &mut found.seen).await {
             // Its owner may do it, and still reads it as it was.
             Some(Control::Held(unchanged)) => {
+                if let (true, Observation::Unclear(seen)) = (found.ambiguous, &found.seen) {
+                    found.seen = Observation::nothing(format!("{seen}; {unchanged}"));
+                }
                 if let Control::Held(own) = &mut control {
                     own.push_str("; ");
                     own.push_str(&unchanged);
@@ -179,19 +208,57 @@ impl Raid<'_> {
         if existence && !reached {
             let seen = match (&found.difference, found.answered) {
                 (_, false) => Observation::unclear("one of the answers says nothing"),
-                (Some(difference), _) => Observation::reached(difference.clone()),
+                (Some(_), _) if found.ambiguous => Observation::skipped(
+                    "both tenants may have this id: the answer may be about the attacker's own",
+                ),
+                (Some(difference), _) => Observation::reached(difference.text()),
                 (None, _) => Observation::nothing("the same answer as for two that never were"),
             };
+            let seen = self.ground.fairly(self.attacker, seen).await;
             let draft = self.trial(&attacks::EXISTENCE, route.to_string());
             log.record(draft.tried(found.request.to_string()).judge(seen, control));
         }
+    }
+
+    /// Whether the route works for its owner, and for the attacker on what is its own: one who may
+    /// not do it at all is refused for that, and the wall has not been tried.
+    async fn both_may(&mut self, route: &Route) -> Control {
+        match own_call(self.ground, self.victim, route).await {
+            Control::Held(seen) => match own_call(self.ground, self.attacker, route).await {
+                Control::Held(_) => Control::Held(seen),
+                Control::Failed(why) => Control::failed(format!(
+                    "{why}: {} may not even do it to its own",
+                    self.attacker.name()
+                )),
+            },
+            failed @ Control::Failed(_) => failed,
+        }
+    }
+
+    /// What the attacker reads of the victim's after it was let write: what it made may lead there.
+    async fn loot(&self, route: &Route, found: &Reach) -> Option<String> {
+        let mut ids = self.attacker.ids.clone();
+        let made = found.made.as_ref()?;
+        ids.insert(&route.shape(), made.clone());
+        let item = format!("{}/{{}}", route.shape());
+        for reader in self.ground.readers() {
+            if reader.takes_id() && reader.shape() != item {
+                continue;
+            }
+            let Ok(request) = reader.fill(&ids, &self.attacker.main_marker) else { continue };
+            let answer = self.ground.client.send(&request, self.attacker.credentials()).await;
+            if self.victim.read_in(&answer, &request) {
+                return Some(format!("then {answer} with {reader}, with the victim's text"));
+            }
+        }
+        None
     }
 
     /// What the victim reads before an attack that may change it.
     async fn snapshot(&self, route: &Route) -> Option<Snapshot> {
         match route.is_safe() {
             true => None,
-            false => Some(Snapshot::take(self.ground, self.victim).await),
+            false => Some(Snapshot::take(self.ground, self.victim, self.attacker).await),
         }
     }
 
@@ -220,11 +287,13 @@ impl Raid<'_> {
         log: &mut Log<'_>,
     ) {
         let mut tally = Tally::new(place);
-        let before = Snapshot::take(self.ground, self.victim).await;
+        let before = Snapshot::take(self.ground, self.victim, self.attacker).await;
         let ids = self.victim.ids.clone();
+        let absent = [ids.absent(), ids.absent()];
         for Variant { what, route, adapt } in variants {
             let adapt: Adapt<'_> = &*adapt;
-            let found = reach(self.ground, self.attacker, self.victim, &route, &ids, adapt).await;
+            let (attacker, victim) = (&mut *self.attacker, &*self.victim);
+            let found = reach(self.ground, attacker, victim, &route, &ids, &absent, adapt).await;
             match found {
                 Ok(found) => tally.add(what, found.seen),
                 Err(Missing(what)) => {
@@ -236,7 +305,7 @@ impl Raid<'_> {
         if tally.is_empty() {
             return;
         }
-        let mut seen = tally.observation();
+        let mut seen = self.ground.fairly(self.attacker, tally.observation()).await;
         let control = self.after(Some(before), &mut seen).await;
         let control = control.unwrap_or_else(|| Control::failed("it changed"));
         log.record(draft.judge(seen, control));

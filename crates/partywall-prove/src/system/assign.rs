@@ -21,11 +21,8 @@ pub(super) async fn attack(
     victim: &Estate,
     log: &mut Log<'_>,
 ) {
-    let writes = |route: &&Route| {
-        let own_item = matches!(route.method, Method::PUT | Method::PATCH);
-        let creates = ground.creators.contains(route);
-        (own_item || creates) && route.body.as_ref().is_some_and(Value::is_object)
-    };
+    let writes =
+        |route: &&Route| !route.is_safe() && route.body.as_ref().is_some_and(Value::is_object);
     for route in ground.routes.iter().filter(writes) {
         let (id, name) = (victim.tenant.id.as_str(), victim.tenant.name.as_str());
         let mut tenant: Vec<(&str, Value)> =
@@ -33,6 +30,7 @@ pub(super) async fn attack(
         if id != name {
             tenant.extend([("tenant_slug", json!(name)), ("org", json!(name))]);
         }
+        // Also where the route has such a field itself: that is where it is believed.
         fields(ground, &attacks::ASSIGN_TENANT, route, &tenant, attacker, victim, log).await;
         let role: Vec<(&str, Value)> = vec![
             ("role", json!("admin")),
@@ -72,8 +70,10 @@ async fn fields(
     log: &mut Log<'_>,
 ) {
     let draft = Trial::of(attack, route.to_string()).between(attacker.name(), victim.name());
-    let Some(own) = route.body.as_ref().and_then(Value::as_object) else { return };
-    let news = assigned.iter().filter(|(name, _)| !own.contains_key(*name));
+    let Some(own) = &route.body else { return };
+    // A role that the route asks for is a role it means to give.
+    let overrides = attack.id == attacks::ASSIGN_TENANT.id;
+    let news = assigned.iter().filter(|(name, _)| overrides || field(own, name).is_none());
     let news: Vec<(&str, Value)> = news.cloned().collect();
     let mut tally = Tally::new(route.to_string());
     // All at once first: where that is taken and comes to nothing, so does each alone. Every
@@ -83,8 +83,12 @@ async fn fields(
     while let Some(form) = forms.pop() {
         let marker = attacker.next_marker();
         let mut with = route.clone();
-        if let Some(Value::Object(body)) = &mut with.body {
-            body.extend(form.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        if let Some(body) = &mut with.body {
+            add(body, form);
+            // Alone, a field may pass where one that nobody knows is refused.
+            if form.len() > 1 {
+                add(body, &[(NONSENSE, json!(marker))]);
+            }
         }
         let Ok(request) = with.fill(&attacker.ids, &marker) else {
             return log.record(draft.skip("it cannot be filled in with own ids"));
@@ -101,7 +105,16 @@ async fn fields(
         } else if let Some(found) = found_by(ground, victim, &marker).await {
             Observation::reached(format!("{answer}, and {found}"))
         } else if let Some(name) = kept(ground, attacker, route, &request, &answer, form).await {
-            Observation::reached(format!("{answer}, and `{name}` reads back as it was sent"))
+            let nonsense = [(NONSENSE, json!(marker))];
+            match kept(ground, attacker, route, &request, &answer, &nonsense).await {
+                Some(_) => Observation::unclear(format!(
+                    "{answer}, and it keeps whatever it is sent: nobody can tell what `{name}` \
+                     means to it"
+                )),
+                None => Observation::reached(format!(
+                    "{answer}, and `{name}` reads back as it was sent"
+                )),
+            }
         } else {
             Observation::nothing(format!("{answer}, without effect"))
         };
@@ -110,6 +123,22 @@ async fn fields(
     }
     let tried = format!("{}, and: {}", route, tally.tried());
     log.record(draft.tried(tried).judge(tally.observation(), control));
+}
+
+/// A field that means nothing anywhere.
+const NONSENSE: &str = "pw_nonsense";
+
+/// Puts the fields into an object and into those inside it: many bodies have a wrapper.
+fn add(body: &mut Value, assigned: &[(&str, Value)]) {
+    match body {
+        Value::Object(fields) => {
+            fields.values_mut().for_each(|value| add(value, assigned));
+            let new = assigned.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+            fields.extend(new);
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| add(item, assigned)),
+        _ => {}
+    }
 }
 
 /// The first of the fields that reads back as it was sent.

@@ -1,11 +1,15 @@
 //! One request and its answer, as the attacks see them.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
 
 use futures_util::{StreamExt, stream};
 use reqwest::{
     Method, Url,
-    header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER},
+    header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER},
 };
 use serde_json::Value;
 
@@ -15,10 +19,19 @@ use super::{SystemError, Token};
 pub(super) struct Client {
     http: reqwest::Client,
     base: String,
+    /// Seconds spent waiting where the application asked for patience.
+    waited: AtomicU64,
 }
 
 /// How many requests are under way at a time, where one does not depend on another.
 pub(super) const AT_ONCE: usize = 8;
+
+/// Seconds that a run waits in all, and for one answer, where the application asks for patience.
+const PATIENCE: u64 = 120;
+const LONGEST_WAIT: u64 = 10;
+
+/// How often a request is made again when the application asks for patience.
+const TRIES: usize = 8;
 
 /// The longest answer that is looked through, in bytes.
 const LONGEST: usize = 16 << 20;
@@ -135,6 +148,12 @@ impl Answer {
         got.headers.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
     }
 
+    /// How often a text stands in its body.
+    pub(super) fn count(&self, text: &str) -> usize {
+        let Self::Got(got) = self else { return 0 };
+        got.body.matches(text).count()
+    }
+
     pub(super) fn contains(&self, text: &str) -> bool {
         let Self::Got(got) = self else { return false };
         got.body.contains(text) || got.headers.iter().any(|(_, value)| value.contains(text))
@@ -166,7 +185,7 @@ impl Client {
             .timeout(timeout)
             .build()
             .map_err(SystemError::Client)?;
-        Ok(Self { http, base: address.trim_end_matches('/').to_owned() })
+        Ok(Self { http, base: address.trim_end_matches('/').to_owned(), waited: AtomicU64::new(0) })
     }
 
     /// The host and port that requests go to.
@@ -175,16 +194,35 @@ impl Client {
         url.map(|url| url.authority().to_owned()).unwrap_or_default()
     }
 
-    /// Sends it, and once more where the application asks to wait a little.
+    /// Sends it, and again after a while where the application asks for patience. A run waits for
+    /// [`PATIENCE`] in all; then such answers are taken as they are, and decide nothing.
     pub(super) async fn send(&self, request: &Request, from: Credentials<'_>) -> Answer {
-        let answer = self.send_once(request, from).await;
-        let wait = answer.header(RETRY_AFTER.as_str()).and_then(|value| value.parse().ok());
-        match (answer.status(), wait) {
-            (Some(429 | 503), Some(seconds @ 0..=3)) => {
-                tokio::time::sleep(Duration::from_secs(seconds)).await;
-                self.send_once(request, from).await
+        let mut usual = 1;
+        for _ in 0..TRIES {
+            let answer = self.send_once(request, from).await;
+            let asked = answer.header(RETRY_AFTER.as_str()).and_then(|value| value.parse().ok());
+            let seconds: u64 = match (answer.status(), asked) {
+                (Some(429), None) => usual,
+                (Some(429 | 503), Some(seconds)) => seconds,
+                _ => return answer,
+            };
+            let before = self.waited.fetch_add(seconds, Ordering::Relaxed);
+            if seconds > LONGEST_WAIT || before.saturating_add(seconds) > PATIENCE {
+                return answer;
             }
-            _ => answer,
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            usual = (usual * 2).min(LONGEST_WAIT);
+        }
+        self.send_once(request, from).await
+    }
+
+    /// Whether the application is on this machine, so that it could reach a listener of ours.
+    pub(super) fn is_local(&self) -> bool {
+        let url: Option<Url> = self.base.parse().ok();
+        match url.as_ref().and_then(Url::host_str) {
+            Some("localhost" | "[::1]") => true,
+            Some(host) => host.starts_with("127."),
+            None => false,
         }
     }
 
@@ -247,6 +285,12 @@ impl Client {
         let headers = response.headers().iter();
         let headers =
             headers.map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
+        // Nobody asked for it, and what cannot be read may hold anything.
+        if let Some(coding) = response.headers().get(CONTENT_ENCODING)
+            && coding != "identity"
+        {
+            return Ok(Answer::Failed("the answer is compressed, unasked".to_owned()));
+        }
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await? {
             body.extend_from_slice(&chunk);

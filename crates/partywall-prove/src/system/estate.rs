@@ -195,6 +195,8 @@ pub(super) struct Estate {
     planted: Vec<(String, Ids)>,
     /// What came of it when this tenant called a route on its own things.
     pub(super) own_calls: BTreeMap<String, Control>,
+    /// A route that it could read when the run began, to see later whether it still may.
+    pub(super) lookout: Option<Route>,
 }
 
 impl Estate {
@@ -202,8 +204,8 @@ impl Estate {
         let ids = Ids::of_tenant(&tenant);
         let marker = format!("pw{}", chance::hex(16));
         let (planted_texts, main_marker, planted) = (0, marker.clone(), Vec::new());
-        let own_calls = BTreeMap::new();
-        Self { tenant, token, ids, marker, planted_texts, main_marker, planted, own_calls }
+        let (own_calls, lookout) = (BTreeMap::new(), None);
+        Self { tenant, token, ids, marker, planted_texts, main_marker, planted, own_calls, lookout }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -224,9 +226,20 @@ impl Estate {
         format!("{}x{}", self.marker, self.planted_texts)
     }
 
+    /// Whether it has something of this id, or had in this run.
+    pub(super) fn has(&self, id: &str) -> bool {
+        let planted = self.planted.iter().flat_map(|(_, ids)| ids.all());
+        self.ids.all().chain(planted).any(|own| own == id)
+    }
+
+    /// Whether `answer` holds a text of this tenant's that `request` did not say itself.
+    pub(super) fn read_in(&self, answer: &Answer, request: &Request) -> bool {
+        answer.contains(&self.marker) && !request.says(&self.marker)
+    }
+
     /// Whether `answer` holds something of this tenant's that `request` did not say itself.
     pub(super) fn seen_in(&self, answer: &Answer, request: &Request) -> Option<&'static str> {
-        if answer.contains(&self.marker) && !request.says(&self.marker) {
+        if self.read_in(answer, request) {
             return Some("its text");
         }
         // A short id could stand in any answer by chance.

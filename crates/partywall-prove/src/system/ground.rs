@@ -18,6 +18,8 @@ pub(super) struct Ground<'s> {
     pub(super) routes: &'s [Route],
     /// The routes that create what other routes take ids of, parents first.
     pub(super) creators: Vec<Route>,
+    /// The routes that change what a tenant has one of: `PUT /settings` beside `GET /settings`.
+    pub(super) singletons: Vec<Route>,
     pub(super) options: &'s Options,
     pub(super) keys: Option<&'s Value>,
 }
@@ -43,21 +45,62 @@ impl<'s> Ground<'s> {
         // A creation comes after those of the ids it takes: in its path, and in its body.
         let refers = |route: &Route| route.texts().iter().any(|text| text.contains("$id"));
         creators.sort_by_key(|route| (refers(route), route.params().len()));
-        Self { client, routes, creators, options, keys }
+        let singletons = singletons(routes);
+        Self { client, routes, creators, singletons, options, keys }
     }
 
     /// Plants one of each, or looks for what is there.
     pub(super) async fn settle(&self, estate: &mut Estate, log: &mut Log<'_>) {
-        if !self.options.writes {
-            return self.look_around(estate).await;
+        if self.options.writes {
+            let (ids, marker, faults) = estate.plant(&self.client, &self.creators).await;
+            for (route, what) in faults {
+                log.note(route.to_string(), format!("nothing could be planted: {what}"));
+            }
+            estate.ids = ids;
+            estate.main_marker = marker;
+            for route in &self.singletons {
+                let Ok(request) = route.fill(&estate.ids, &estate.main_marker) else { continue };
+                let answer = self.client.send(&request, estate.credentials()).await;
+                if !answer.is_success() {
+                    let name = estate.name();
+                    log.note(
+                        route.to_string(),
+                        format!("nothing could be planted: {answer} to {name}"),
+                    );
+                }
+            }
         }
-        let (ids, marker, faults) = estate.plant(&self.client, &self.creators).await;
-        for (route, what) in faults {
-            log.note(route.to_string(), format!("nothing could be planted: {what}"));
-        }
-        estate.ids = ids;
-        estate.main_marker = marker;
         self.look_around(estate).await;
+        // A list is there whatever becomes of the things in it.
+        let (lists, others): (Vec<_>, Vec<_>) = self.readers().partition(|route| !route.takes_id());
+        for route in lists.into_iter().chain(others) {
+            if let Some(sight) = self.owner_sees(estate, route).await
+                && sight.answer.is_success()
+            {
+                estate.lookout = Some(route.clone());
+                break;
+            }
+        }
+    }
+
+    /// Why a refusal to `attacker` says nothing of the wall, if so: its token expired, or it was
+    /// shut out for what it has tried. Then it cannot read what it could read before.
+    pub(super) async fn shut_out(&self, attacker: &Estate) -> Option<String> {
+        let sight = self.owner_sees(attacker, attacker.lookout.as_ref()?).await?;
+        let (answer, name) = (&sight.answer, attacker.name());
+        let why = format!("{name} itself gets {answer} now for {}", sight.request);
+        (!answer.is_success()).then_some(why)
+    }
+
+    /// `seen`, unless it is a refusal to one who is refused everything by now.
+    pub(super) async fn fairly(&self, attacker: &Estate, seen: Observation) -> Observation {
+        if !matches!(seen, Observation::Refused(_) | Observation::Nothing(_)) {
+            return seen;
+        }
+        match self.shut_out(attacker).await {
+            Some(why) => Observation::unclear(format!("{}; {why}", seen.text())),
+            None => seen,
+        }
     }
 
     /// Takes the first id of each list for collections that nothing is known of.
@@ -96,6 +139,20 @@ impl<'s> Ground<'s> {
         let evidence = owner.seen_in(&answer, &request).filter(|_| answer.is_success());
         Some(Sight { request, answer, evidence })
     }
+}
+
+fn singletons(routes: &[Route]) -> Vec<Route> {
+    let read = |shape: &str| {
+        let reads = |other: &Route| other.method == Method::GET && !other.public;
+        routes.iter().any(|other| reads(other) && other.shape() == shape)
+    };
+    let changes = |route: &&Route| {
+        matches!(route.method, Method::PUT | Method::PATCH)
+            && !route.takes_id()
+            && route.texts().iter().any(|text| text.contains("$marker"))
+            && read(&route.shape())
+    };
+    routes.iter().filter(changes).cloned().collect()
 }
 
 /// What a tenant sees of its own.

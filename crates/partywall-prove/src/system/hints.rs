@@ -6,15 +6,15 @@ use super::{
     client::Request,
     estate::Estate,
     ground::{Ground, Tally, is_unclear},
-    reach::own_call,
+    reach::{Snapshot, own_call},
 };
-use crate::{Attack, Log, Observation, Trial};
+use crate::{Attack, Control, Log, Observation, Trial};
 
 /// Names the victim beside the attacker's own token, wherever the victim's things could be seen.
 pub(super) async fn attack(
     ground: &Ground<'_>,
     attacker: &mut Estate,
-    victim: &Estate,
+    victim: &mut Estate,
     log: &mut Log<'_>,
 ) {
     let mut seen_somewhere = false;
@@ -42,7 +42,8 @@ pub(super) async fn attack(
             }
             let draft = Trial::of(attack, tally.place()).between(attacker.name(), victim.name());
             let tried = format!("{}, with: {}", sight.request, tally.tried());
-            log.record(draft.tried(tried).judge(tally.observation(), sight.control(victim)));
+            let seen = ground.fairly(attacker, tally.observation()).await;
+            log.record(draft.tried(tried).judge(seen, sight.control(victim)));
         }
     }
     if !seen_somewhere {
@@ -54,6 +55,10 @@ pub(super) async fn attack(
     if ground.options.writes {
         for route in &ground.creators {
             create(ground, route, attacker, victim, log).await;
+        }
+        let changes = |route: &&Route| !route.is_safe() && !route.params().is_empty();
+        for route in ground.routes.iter().filter(changes) {
+            change(ground, route, attacker, victim, log).await;
         }
     }
 }
@@ -105,6 +110,52 @@ async fn create(
     }
 }
 
+/// A change or removal of the victim's, beside every hint that it is the victim who asks.
+async fn change(
+    ground: &Ground<'_>,
+    route: &Route,
+    attacker: &mut Estate,
+    victim: &mut Estate,
+    log: &mut Log<'_>,
+) {
+    let control = own_call(ground, victim, route).await;
+    let Ok(plain) = route.fill(&victim.ids, &attacker.next_marker()) else { return };
+    let before = Snapshot::take(ground, victim, attacker).await;
+    for (attack, _) in KINDS {
+        let mut tally = Tally::new(route.to_string());
+        for (what, request) in at_once(ground, attack, victim, &plain) {
+            let answer = ground.client.send(&request, attacker.credentials()).await;
+            attacker.note_created(route, &request, &answer);
+            let seen = match victim.seen_in(&answer, &request) {
+                Some(evidence) => Observation::reached(format!("{answer}, with {evidence}")),
+                None if is_unclear(&answer) => Observation::unclear(answer.to_string()),
+                None if answer.is_success() => Observation::nothing(answer.to_string()),
+                None => Observation::refused(answer.to_string()),
+            };
+            tally.add(what, seen);
+        }
+        if tally.is_empty() {
+            continue;
+        }
+        let draft = Trial::of(attack, tally.place()).between(attacker.name(), victim.name());
+        let draft = draft.tried(format!("{plain}, with: {}", tally.tried()));
+        match before.compare(ground, victim).await {
+            Ok(unchanged) => {
+                let control =
+                    if let Control::Held(_) = control { unchanged } else { control.clone() };
+                let seen = ground.fairly(attacker, tally.observation()).await;
+                log.record(draft.judge(seen, control));
+            }
+            Err(changed) => {
+                log.record(draft.judge(Observation::reached(changed), control));
+                // What later attacks are aimed at is no longer there, or no longer the same.
+                (victim.ids, victim.main_marker) = ground.spare(victim).await;
+                return;
+            }
+        }
+    }
+}
+
 /// All forms of a kind in as few requests as they go into: each creation leaves something behind.
 fn at_once(
     ground: &Ground<'_>,
@@ -112,24 +163,39 @@ fn at_once(
     victim: &Estate,
     plain: &Request,
 ) -> Variants {
-    let id = [victim.tenant.id.as_str().to_owned()];
-    let all = |variants: Variants, what: &str| {
+    let together = |variants: Variants, what: String| {
         let mut together = plain.clone();
         for (_, variant) in variants {
             together.headers.extend(variant.headers.into_iter().skip(plain.headers.len()));
             together.query.extend(variant.query.into_iter().skip(plain.query.len()));
         }
-        vec![(what.to_owned(), together)]
+        // RFC 6265 5.4: one header with all of them.
+        let (cookies, mut headers): (Vec<_>, Vec<_>) =
+            together.headers.into_iter().partition(|(name, _)| name == "cookie");
+        if !cookies.is_empty() {
+            let all: Vec<String> = cookies.into_iter().map(|(_, value)| value).collect();
+            headers.push(("cookie".to_owned(), all.join("; ")));
+        }
+        together.headers = headers;
+        (what, together)
+    };
+    // Whoever reads names may not know ids, and the other way round.
+    let all = |make: &dyn Fn(&[String]) -> Variants, what: &str| -> Variants {
+        let named = |name: String| {
+            let what = format!("{what}: {name}");
+            together(make(&[name]), what)
+        };
+        names(victim).into_iter().map(named).collect()
     };
     match attack.id {
         id_of if id_of == attacks::HINT_HEADER.id => {
-            all(headers(ground, &id, plain), "all tenant headers at once")
+            all(&|names| headers(ground, names, plain), "all tenant headers at once")
         }
         id_of if id_of == attacks::HINT_QUERY.id => {
-            all(queries(&id, plain), "all tenant parameters at once")
+            all(&|names| queries(names, plain), "all tenant parameters at once")
         }
         id_of if id_of == attacks::HINT_COOKIE.id => {
-            cookies(&id, plain).into_iter().take(1).collect()
+            all(&|names| cookies(names, plain), "all tenant cookies at once")
         }
         id_of if id_of == attacks::HINT_HOST.id => {
             let name = [victim.tenant.name.clone()];
@@ -166,16 +232,26 @@ fn variants(
     victim: &Estate,
     plain: &Request,
 ) -> Variants {
-    let names = [victim.tenant.id.as_str().to_owned(), victim.tenant.name.clone()];
-    let names = if names.first() == names.last() { names.get(..1) } else { names.get(..) };
     let of_kind = KINDS.iter().find(|(kind, _)| kind.id == attack.id);
-    of_kind.map(|(_, make)| make(ground, names.unwrap_or_default(), plain)).unwrap_or_default()
+    of_kind.map(|(_, make)| make(ground, &names(victim), plain)).unwrap_or_default()
 }
 
-const HEADERS: [&str; 12] = [
+/// What a hint may call it.
+fn names(tenant: &Estate) -> Vec<String> {
+    let mut names = vec![tenant.tenant.id.as_str().to_owned(), tenant.tenant.name.clone()];
+    names.dedup();
+    names
+}
+
+const HEADERS: [&str; 17] = [
     "X-Tenant-Id",
     "X-Tenant",
+    "X-Tenant-Name",
+    "X-Tenant-Slug",
+    "X-Forwarded-Tenant",
     "Tenant-Id",
+    "Tenant",
+    "X-Team-Id",
     "X-Org-Id",
     "X-Org",
     "X-Organization-Id",
@@ -239,8 +315,21 @@ fn paths(names: &[String], plain: &Request) -> Variants {
 }
 
 fn queries(names: &[String], plain: &Request) -> Variants {
-    let places =
-        ["tenant_id", "tenant", "tenantId", "tid", "org_id", "org", "account_id", "workspace"];
+    let places = [
+        "tenant_id",
+        "tenant",
+        "tenantId",
+        "tenant_slug",
+        "tid",
+        "org_id",
+        "org",
+        "organization_id",
+        "account_id",
+        "customer_id",
+        "team_id",
+        "workspace",
+        "workspace_id",
+    ];
     let mut all = Variants::new();
     for place in places {
         for name in names {

@@ -152,6 +152,14 @@ impl System {
         }
         let pairs = (0..count).flat_map(|a| (0..count).map(move |v| (a, v)));
         for (attacker, victim) in pairs.filter(|(a, v)| self.options.pairs.hold(count, *a, *v)) {
+            // Tokens are short-lived and runs are not.
+            for at in [attacker, victim] {
+                if let Some(estate) = estates.get_mut(at)
+                    && let Ok(token) = issuer.token(&estate.tenant.id).await
+                {
+                    estate.token = token;
+                }
+            }
             let Ok([attacker, victim]) = estates.get_disjoint_mut([attacker, victim]) else {
                 continue;
             };

@@ -1,12 +1,14 @@
 //! One request with another's ids, beside the same with ids that never were.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::{
     Route, chance,
-    client::{Answer, Request},
-    compare::{Told, difference},
-    estate::{Estate, Ids, Missing},
+    client::{Answer, Got, Request},
+    compare::{Difference, Told, difference},
+    estate::{Estate, Ids, Missing, id_text, new_id},
     ground::{Ground, is_unclear},
 };
 use crate::{Control, Observation};
@@ -16,21 +18,29 @@ pub(super) struct Reach {
     pub(super) request: Request,
     pub(super) seen: Observation,
     /// How the answer differs from that for ids that never were.
-    pub(super) difference: Option<String>,
+    pub(super) difference: Option<Difference>,
     /// Whether one could tell at all.
     pub(super) answered: bool,
+    /// Whether the attacker may have something of the same id: then what differs may be about that.
+    pub(super) ambiguous: bool,
+    /// The id of what the answer says was created.
+    pub(super) made: Option<String>,
 }
 
 /// The attacker's requests, from those of a route.
 pub(super) type Adapt<'f> = &'f (dyn Fn(&mut Request) + Sync);
 
-/// Sends `route` with `ids` as `attacker`, and twice with absent ones of `absent_from`.
+/// A clock in an answer that goes by seconds has ticked by then.
+const A_TICK: Duration = Duration::from_millis(1100);
+
+/// Sends `route` with `ids` as `attacker`, and twice with `absent` ones.
 pub(super) async fn reach(
     ground: &Ground<'_>,
     attacker: &mut Estate,
     victim: &Estate,
     route: &Route,
     ids: &Ids,
+    absent: &[Ids; 2],
     adapt: Adapt<'_>,
 ) -> Result<Reach, Missing> {
     // What only reads looks for the victim's text; what writes brings one of its own.
@@ -48,25 +58,41 @@ pub(super) async fn reach(
             (request, sent)
         })
     };
+    let [first_absent, second_absent] = absent;
     let (request, sent) = request_of(ids, false)?;
-    let (one, one_sent) = request_of(&ids.absent(), true)?;
-    let (two, two_sent) = request_of(&ids.absent(), true)?;
+    let (one, one_sent) = request_of(first_absent, true)?;
+    let (two, two_sent) = request_of(second_absent, true)?;
     let client = &ground.client;
     let answer = client.send(&request, attacker.credentials()).await;
-    let first = client.send(&one, attacker.credentials()).await;
-    let second = client.send(&two, attacker.credentials()).await;
-    for (request, answer) in [(&request, &answer), (&one, &first), (&two, &second)] {
-        if request.method == reqwest::Method::POST {
+    let mut others = Vec::new();
+    for (request, sent) in [(&one, &one_sent), (&two, &two_sent)] {
+        others.push((client.send(request, attacker.credentials()).await, sent));
+    }
+    let told = [Told { answer: &answer, sent: &sent }];
+    let mut found = difference(&told, &absent_told(&others));
+    if let Some(Difference::Part(_)) = found {
+        tokio::time::sleep(A_TICK).await;
+        others.push((client.send(&two, attacker.credentials()).await, &two_sent));
+        found = difference(&told, &absent_told(&others));
+    }
+    if request.method == reqwest::Method::POST {
+        attacker.note_created(route, &request, &answer);
+        for ((answer, _), request) in others.iter().zip([&one, &two, &two]) {
             attacker.note_created(route, request, answer);
         }
     }
-    let difference = difference(
-        &Told { answer: &answer, sent: &sent },
-        [&Told { answer: &first, sent: &one_sent }, &Told { answer: &second, sent: &two_sent }],
-    );
-    let seen = judge(attacker, victim, &request, &answer, difference.as_deref());
-    let answered = ![&answer, &first, &second].into_iter().any(is_unclear);
-    Ok(Reach { request, seen, difference, answered })
+    let ambiguous = found.is_some()
+        && (collides(attacker, victim)
+            || (answer.is_success() && victim.ids.all().any(is_counted)));
+    let comparable = !others.iter().any(|(other, _)| is_unclear(other));
+    let answered = !is_unclear(&answer) && comparable;
+    let seen = judge(attacker, victim, &request, &answer, found.as_ref(), ambiguous, comparable);
+    let made = new_id(route, &request, &answer);
+    Ok(Reach { request, seen, difference: found, answered, ambiguous, made })
+}
+
+fn absent_told<'a>(others: &'a [(Answer, &'a Vec<String>)]) -> Vec<Told<'a>> {
+    others.iter().map(|(answer, sent)| Told { answer, sent }).collect()
 }
 
 fn judge(
@@ -74,7 +100,9 @@ fn judge(
     victim: &Estate,
     request: &Request,
     answer: &Answer,
-    difference: Option<&str>,
+    difference: Option<&Difference>,
+    ambiguous: bool,
+    comparable: bool,
 ) -> Observation {
     let status = answer.to_string();
     if let Some(evidence) = victim.seen_in(answer, request) {
@@ -88,39 +116,82 @@ fn judge(
         (Some(404 | 410), _) => Observation::nothing(status),
         (_, None) => Observation::nothing(format!("{status}, as for one that never was")),
         // Ids that are counted per tenant: the answer is about the attacker's own.
-        (Some(200..=299), Some(_)) if collides(attacker, victim) => Observation::unclear(format!(
-            "{status}: both tenants have this id, so nobody can tell whose it was"
-        )),
-        (_, Some(difference)) => {
-            Observation::reached(format!("{status}, unlike one that never was: {difference}"))
+        (Some(200..=299), Some(_)) if ambiguous && attacker.read_in(answer, request) => {
+            Observation::nothing(format!("{status}, with the attacker's own of this id"))
         }
+        (Some(200..=299), Some(_)) if ambiguous => Observation::unclear(format!(
+            "{status}: both tenants may have this id, so nobody can tell whose it was"
+        )),
+        (_, Some(_)) if !comparable => {
+            Observation::unclear(format!("{status}, and one that never was got no answer"))
+        }
+        (_, Some(difference)) => Observation::reached(format!(
+            "{status}, unlike one that never was: {}",
+            difference.text()
+        )),
     }
 }
 
 fn collides(attacker: &Estate, victim: &Estate) -> bool {
-    victim.ids.all().any(|id| attacker.ids.all().any(|own| own == id))
+    victim.ids.all().any(|id| attacker.has(id))
+}
+
+/// A short number: perhaps counted in each tenant by itself.
+fn is_counted(id: &String) -> bool {
+    id.len() < 10 && id.bytes().all(|digit| digit.is_ascii_digit())
 }
 
 /// What the victim reads of its own things, to be compared later.
-pub(super) struct Snapshot(Vec<(Route, [Answer; 2])>);
+pub(super) struct Snapshot {
+    read: Vec<Read>,
+    /// How often the intruder's texts stand in what the victim lists.
+    intruder: Intruder,
+}
+
+struct Read {
+    route: Route,
+    /// Of a list: the item of this id.
+    item: Option<String>,
+    twice: [Answer; 2],
+}
+
+struct Intruder {
+    marker: String,
+    found: usize,
+}
 
 impl Snapshot {
-    pub(super) async fn take(ground: &Ground<'_>, owner: &Estate) -> Self {
-        let mut all = Vec::new();
-        for route in ground.readers().filter(|route| !route.params().is_empty()) {
+    /// Of everything of the owner's that can be read: items by their ids, items in lists, and what
+    /// a tenant has one of.
+    pub(super) async fn take(ground: &Ground<'_>, owner: &Estate, intruder: &Estate) -> Self {
+        let mut read = Vec::new();
+        let marker = intruder.marker().to_owned();
+        let mut found = 0;
+        for route in ground.readers() {
             let Ok(request) = route.fill(&owner.ids, &owner.main_marker) else { continue };
             let one = ground.client.send(&request, owner.credentials()).await;
-            if one.is_success() {
-                let two = ground.client.send(&request, owner.credentials()).await;
-                all.push((route.clone(), [one, two]));
+            if !one.is_success() {
+                continue;
+            }
+            let two = ground.client.send(&request, owner.credentials()).await;
+            if !route.params().is_empty() || is_singleton(ground, route) {
+                read.push(Read { route: route.clone(), item: None, twice: [one, two] });
+                continue;
+            }
+            found += two.count(&marker);
+            for id in owner.ids.all() {
+                if let (Some(one), Some(two)) = (excerpt(&one, id), excerpt(&two, id)) {
+                    let item = Some(id.clone());
+                    read.push(Read { route: route.clone(), item, twice: [one, two] });
+                }
             }
         }
-        Self(all)
+        Self { read, intruder: Intruder { marker, found } }
     }
 
     /// Whether there is anything to compare.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.read.is_empty()
     }
 
     /// What changed since, if anything: [`Control::held`] says that the owner reads it as it was.
@@ -129,23 +200,89 @@ impl Snapshot {
         ground: &Ground<'_>,
         owner: &Estate,
     ) -> Result<Control, String> {
-        for (route, [one, two]) in &self.0 {
+        let name = owner.name();
+        for read in &self.read {
+            let route = &read.route;
             let Ok(request) = route.fill(&owner.ids, &owner.main_marker) else { continue };
             let now = ground.client.send(&request, owner.credentials()).await;
-            if is_unclear(&now) {
-                return Ok(Control::failed(format!("{now} to {} with {route}", owner.name())));
+            if is_unclear(&now) || now.status() == Some(401) {
+                return Ok(Control::failed(format!("{now} to {name} with {route}")));
             }
-            let nothing: &[String] = &[];
-            let told = |answer| Told { answer, sent: nothing };
-            if let Some(difference) = difference(&told(&now), [&told(one), &told(two)]) {
-                return Err(format!("{} reads {route} now with {difference}", owner.name()));
+            let part = |answer: Answer| match &read.item {
+                Some(id) => excerpt(&answer, id),
+                None => Some(answer),
+            };
+            let Some(now) = part(now) else {
+                return Err(format!("{name} does not find its own with {route} any more"));
+            };
+            let Some(difference) = read.changed(&now, None) else { continue };
+            if let Difference::Part(_) = difference {
+                tokio::time::sleep(A_TICK).await;
+                let later = part(ground.client.send(&request, owner.credentials()).await);
+                if read.changed(&now, later.as_ref()).is_none() {
+                    continue;
+                }
+            }
+            return Err(format!("{name} reads {route} now with {}", difference.text()));
+        }
+        if let Some(route) = self.intrusion(ground, owner).await {
+            return Err(format!("{name} finds the attacker's text with {route}"));
+        }
+        Ok(match self.is_empty() {
+            true => Control::failed(format!("{name} has no way to read whether it changed")),
+            false => Control::held(format!("{name} reads it unchanged")),
+        })
+    }
+
+    /// The list in which the intruder's text stands more often than before, if any.
+    async fn intrusion(&self, ground: &Ground<'_>, owner: &Estate) -> Option<Route> {
+        let Intruder { marker, found } = &self.intruder;
+        let mut now = 0;
+        for route in ground.readers().filter(|route| !route.takes_id()) {
+            let Ok(request) = route.fill(&owner.ids, &owner.main_marker) else { continue };
+            let answer = ground.client.send(&request, owner.credentials()).await;
+            now += if is_singleton(ground, route) { 0 } else { answer.count(marker) };
+            if now > *found {
+                return Some(route.clone());
             }
         }
-        let owner = owner.name();
-        Ok(match self.is_empty() {
-            true => Control::failed(format!("{owner} has no way to read whether it changed")),
-            false => Control::held(format!("{owner} reads it unchanged")),
-        })
+        None
+    }
+}
+
+impl Read {
+    /// How `now` differs from before, apart from what changed then already, or goes on changing.
+    fn changed(&self, now: &Answer, later: Option<&Answer>) -> Option<Difference> {
+        let nothing: &[String] = &[];
+        let told = |answer| Told { answer, sent: nothing };
+        let since: Vec<_> = [Some(now), later].into_iter().flatten().map(told).collect();
+        difference(&since, &self.twice.each_ref().map(told))
+    }
+}
+
+fn is_singleton(ground: &Ground<'_>, route: &Route) -> bool {
+    ground.singletons.iter().any(|other| other.shape() == route.shape())
+}
+
+/// The one item of a list that has this id.
+fn excerpt(list: &Answer, id: &str) -> Option<Answer> {
+    let json = list.json();
+    let item = holding(&json, id)?;
+    let got = Got { status: list.status()?, headers: Vec::new(), body: item.to_string() };
+    Some(Answer::Got(got))
+}
+
+fn holding<'v>(json: &'v Value, id: &str) -> Option<&'v Value> {
+    match json {
+        Value::Object(fields) => {
+            let own = fields.get("id").or_else(|| fields.get("_id")).or_else(|| fields.get("uuid"));
+            if own.and_then(id_text).is_some_and(|own| own == id) {
+                return Some(json);
+            }
+            fields.values().find_map(|value| holding(value, id))
+        }
+        Value::Array(items) => items.iter().find_map(|item| holding(item, id)),
+        _ => None,
     }
 }
 
@@ -156,8 +293,14 @@ pub(super) async fn own_call(ground: &Ground<'_>, owner: &mut Estate, route: &Ro
         return known.clone();
     }
     let control = if route.is_safe() {
-        own_look(ground, owner, route).await
-    } else if ground.creators.is_empty() {
+        let mut control = own_look(ground, owner, route).await;
+        // An earlier attack may have changed what it looks for: it plants something new, and looks again.
+        if matches!(control, Control::Failed(_)) && route.takes_marker_in_query() {
+            (owner.ids, owner.main_marker) = ground.spare(owner).await;
+            control = own_look(ground, owner, route).await;
+        }
+        control
+    } else if ground.creators.is_empty() && route.takes_id() {
         Control::failed("nothing can be planted for its owner to change: name a POST route")
     } else {
         let (ids, _) = ground.spare(owner).await;
@@ -199,9 +342,9 @@ async fn own_look(ground: &Ground<'_>, owner: &Estate, route: &Route) -> Control
     let [(own, own_sent), (one, one_sent), (two, two_sent)] = answers.as_slice() else {
         return Control::failed("it cannot be filled in");
     };
-    let absent = [&Told { answer: one, sent: one_sent }, &Told { answer: two, sent: two_sent }];
+    let absent = [Told { answer: one, sent: one_sent }, Told { answer: two, sent: two_sent }];
     let owner = owner.name();
-    match difference(&Told { answer: own, sent: own_sent }, absent) {
+    match difference(&[Told { answer: own, sent: own_sent }], &absent) {
         Some(_) if own.is_success() => Control::held(format!("{own} to {owner}")),
         Some(_) => Control::failed(format!("{own} to {owner}")),
         None => Control::failed(format!("{own} to {owner}, as for one that never was")),

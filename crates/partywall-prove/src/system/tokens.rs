@@ -1,6 +1,6 @@
 //! Tokens that nobody may accept, shown to the application.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use futures_util::{StreamExt, stream};
 
@@ -37,17 +37,21 @@ pub(super) async fn without_any(ground: &Ground<'_>, owner: &mut Estate, log: &m
         };
         let answer = ground.client.send(&request, Credentials::None).await;
         owner.note_created(route, &request, &answer);
-        // The same with a token: not what it would do, only that it gets past this door.
+        // The same with a token: not what it would do, only that it gets past this door. What both
+        // are told alike is no door: there is no such route, or it looks at the body first.
         let owned = ground.client.send(&request, owner.credentials()).await;
         owner.note_created(route, &request, &owned);
         let seen = format!("{owned} to {}", owner.name());
         let control = match owned.status() {
             _ if is_unclear(&owned) => Control::failed(seen),
             Some(401 | 403) => Control::failed(seen),
+            status if status == answer.status() && !owned.is_success() => {
+                Control::failed(format!("{seen}, too"))
+            }
             _ => Control::held(seen),
         };
         let draft = draft.tried(format!("{request}, no credentials"));
-        log.record(draft.judge(turned_away(&answer), control));
+        log.record(draft.judge(turned_away(&answer, owned.is_success()), control));
     }
 }
 
@@ -56,25 +60,26 @@ struct Probe {
     route: Route,
     request: Request,
     shows: bool,
+    /// What it answers to no token, and to one whose signature is none.
+    turns_away: BTreeSet<u16>,
 }
 
 impl Probe {
-    async fn find(ground: &Ground<'_>, victim: &Estate) -> Option<Self> {
-        let mut second = None;
+    /// All there are, the one that shows most first.
+    async fn find(ground: &Ground<'_>, victim: &Estate) -> Vec<Self> {
+        let mut probes = Vec::new();
         for route in ground.readers() {
             let Some(sight) = ground.owner_sees(victim, route).await else { continue };
             let anonymous = ground.client.send(&sight.request, Credentials::None).await;
             if !sight.answer.is_success() || anonymous.is_success() {
                 continue;
             }
-            let shows = sight.evidence.is_some();
-            let probe = Self { route: route.clone(), request: sight.request, shows };
-            if shows {
-                return Some(probe);
-            }
-            second = second.or(Some(probe));
+            let turns_away = anonymous.status().into_iter().collect();
+            let (request, shows) = (sight.request, sight.evidence.is_some());
+            probes.push(Self { route: route.clone(), request, shows, turns_away });
         }
-        second
+        probes.sort_by_key(|probe| !probe.shows);
+        probes
     }
 
     /// The victim itself, with its own token.
@@ -93,7 +98,8 @@ pub(super) async fn attack<I: Issuer>(
     issuer: &I,
     log: &mut Log<'_>,
 ) {
-    let Some(probe) = Probe::find(ground, victim).await else {
+    let probes = Probe::find(ground, victim).await;
+    if probes.is_empty() {
         for attack in super::CATALOGUE.iter().filter(|attack| attack.id.starts_with("token.")) {
             if attack.id != attacks::MISSING.id {
                 let draft = Trial::of(attack, "tokens").between(attacker.name(), victim.name());
@@ -101,13 +107,20 @@ pub(super) async fn attack<I: Issuer>(
             }
         }
         return;
-    };
-    log.begin(&format!("{} with tokens for {}", probe.route, victim.name()));
-    let assault = Assault { ground, attacker, victim, probe };
-    assault.forged(log).await;
-    assault.misplaced(log).await;
-    for decoy in Decoy::ALL {
-        assault.decoy(issuer, decoy, log).await;
+    }
+    for (n, probe) in probes.into_iter().enumerate() {
+        log.begin(&format!("{} with tokens for {}", probe.route, victim.name()));
+        let mut assault = Assault { ground, attacker, victim, probe };
+        assault.learn().await;
+        if n == 0 {
+            assault.forged(log).await;
+            assault.misplaced(log).await;
+            for decoy in Decoy::ALL {
+                assault.decoy(issuer, decoy, log).await;
+            }
+        } else {
+            assault.other_door(issuer, log).await;
+        }
     }
 }
 
@@ -124,10 +137,34 @@ impl Assault<'_> {
         Trial::of(attack, place).between(self.attacker.name(), self.victim.name())
     }
 
-    async fn forged(&self, log: &mut Log<'_>) {
+    fn mould(&self) -> Option<Mould> {
         let claim = &self.ground.options.tenant_claim;
-        let mould = Mould::new(&self.attacker.token, claim, self.victim.tenant.id.as_str());
-        let Some(mould) = mould else {
+        Mould::new(&self.attacker.token, claim, self.victim.tenant.id.as_str())
+    }
+
+    /// What a token gets that is turned away for being none.
+    async fn learn(&mut self) {
+        let Some(forged) = self.mould().and_then(|mould| mould.bad_signatures().pop()) else {
+            return;
+        };
+        let values = [format!("Bearer {}", forged.token)];
+        let answer = self.ground.client.send(&self.probe.request, Credentials::Raw(&values)).await;
+        self.probe.turns_away.extend(answer.status());
+    }
+
+    /// A route may have a verifier of its own: the forgeries and decoys that careless ones take.
+    async fn other_door<I: Issuer>(&self, issuer: &I, log: &mut Log<'_>) {
+        if let Some(mould) = self.mould() {
+            self.all(&attacks::REWRITTEN, mould.rewritten(), log).await;
+            self.all(&attacks::NONE, mould.none(), log).await;
+        }
+        for decoy in [Decoy::Expired, Decoy::OtherAudience, Decoy::OtherIssuer, Decoy::OtherType] {
+            self.decoy(issuer, decoy, log).await;
+        }
+    }
+
+    async fn forged(&self, log: &mut Log<'_>) {
+        let Some(mould) = self.mould() else {
             for attack in FORGED {
                 log.record(
                     self.draft(attack).skip("the tokens are no JWTs (RFC 7519): nothing to forge"),
@@ -178,7 +215,25 @@ impl Assault<'_> {
     async fn show(&self, token: &str) -> Observation {
         let values = [format!("Bearer {token}")];
         let answer = self.ground.client.send(&self.probe.request, Credentials::Raw(&values)).await;
-        turned_away(&answer)
+        turned_away(&answer, true)
+    }
+
+    /// A decoy must be refused for what it is: it has no roles, and one who is let in and may do
+    /// nothing gets another answer (RFC 6750 3.1) than one whose token is none.
+    async fn show_decoy(&self, token: &str) -> Observation {
+        let values = [format!("Bearer {token}")];
+        let answer = self.ground.client.send(&self.probe.request, Credentials::Raw(&values)).await;
+        match (turned_away(&answer, true), answer.status()) {
+            (Observation::Refused(seen) | Observation::Nothing(seen), Some(status))
+                if status != 401 && !self.probe.turns_away.contains(&status) =>
+            {
+                Observation::unclear(format!(
+                    "{seen}, and not what a token gets that is none: this one may have been let in, \
+                     and refused for want of a role"
+                ))
+            }
+            (seen, _) => seen,
+        }
     }
 
     async fn key_in_header(&self, mould: &Mould, log: &mut Log<'_>) {
@@ -189,6 +244,13 @@ impl Assault<'_> {
                 return log.record(self.draft(&attacks::HEADER_KEY).skip(why));
             }
         };
+        if !self.ground.client.is_local() {
+            log.note(
+                self.probe.route.to_string(),
+                "whether keys are fetched from an address that a token names can be seen only from \
+                 the machine the application runs on",
+            );
+        }
         let mut tally = self.show_all(mould.key_in_header(&canary.address)).await;
         // Whoever asks in the background has had time by now.
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -223,7 +285,7 @@ impl Assault<'_> {
                 None if answer.is_success() => {
                     Observation::nothing(format!("{answer}, with nothing of the victim's"))
                 }
-                None => turned_away(&answer),
+                None => turned_away(&answer, true),
             };
             tally.add(what, seen);
         }
@@ -237,7 +299,7 @@ impl Assault<'_> {
         for name in ["access_token", "token", "jwt", "authorization"] {
             let request = self.probe.request.clone().with_query(name, token);
             let answer = self.ground.client.send(&request, Credentials::None).await;
-            tally.add(format!("?{name}=…"), turned_away(&answer));
+            tally.add(format!("?{name}=…"), turned_away(&answer, true));
         }
         self.judge(&attacks::QUERY, tally, log).await;
         let mut tally = Tally::new(self.probe.route.to_string());
@@ -245,7 +307,7 @@ impl Assault<'_> {
             let cookie = format!("{name}={token}");
             let request = self.probe.request.clone().with_header("cookie", cookie);
             let answer = self.ground.client.send(&request, Credentials::None).await;
-            tally.add(format!("Cookie: {name}=…"), turned_away(&answer));
+            tally.add(format!("Cookie: {name}=…"), turned_away(&answer, true));
         }
         self.judge(&attacks::COOKIE, tally, log).await;
     }
@@ -267,7 +329,7 @@ impl Assault<'_> {
             }
         };
         let started = tokio::time::Instant::now();
-        let mut seen = self.show(token.expose()).await;
+        let mut seen = self.show_decoy(token.expose()).await;
         // What the control plane has just changed takes a while to arrive everywhere.
         let travels = matches!(decoy, Decoy::Revoked | Decoy::StaleEpoch | Decoy::Suspended);
         while travels
@@ -275,7 +337,7 @@ impl Assault<'_> {
             && started.elapsed() < self.ground.options.settle
         {
             tokio::time::sleep(Duration::from_millis(200)).await;
-            seen = self.show(token.expose()).await;
+            seen = self.show_decoy(token.expose()).await;
         }
         let mut tally = Tally::new(self.probe.route.to_string());
         tally.add(attack.title, seen);
@@ -314,12 +376,14 @@ fn attack_of(decoy: Decoy) -> &'static Attack {
     }
 }
 
-/// Reads an answer to credentials that are none.
-fn turned_away(answer: &Answer) -> Observation {
+/// Reads an answer to credentials that are none, where a good token gets a success, or does not.
+fn turned_away(answer: &Answer, opens: bool) -> Observation {
     let seen = answer.to_string();
     match answer.status() {
         _ if is_unclear(answer) => Observation::unclear(seen),
         Some(200..=299) => Observation::reached(seen),
+        // To a page to sign in at, where the owner is not sent there.
+        Some(302 | 303 | 307) if opens => Observation::refused(format!("{seen}, elsewhere")),
         Some(300..=399) => Observation::unclear(format!("{seen}: a redirect is no denial")),
         Some(404 | 410) => Observation::nothing(seen),
         _ => Observation::refused(seen),

@@ -8,10 +8,8 @@ const PAGE: &str = include_str!("../../../../docs/book/attacks.md");
 
 #[test]
 fn m24_every_attack_is_on_the_page_of_attacks() {
-    let there: BTreeSet<&str> = PAGE
-        .lines()
-        .filter_map(|line| line.strip_prefix("### `")?.strip_suffix('`'))
-        .collect();
+    let there: BTreeSet<&str> =
+        PAGE.lines().filter_map(|line| line.strip_prefix("### `")?.strip_suffix('`')).collect();
     let attacks: BTreeSet<&str> = catalogue().map(|attack| attack.id).collect();
     let gone: Vec<_> = there.difference(&attacks).collect();
     assert!(gone.is_empty(), "the page speaks of attacks there are not: {gone:?}");

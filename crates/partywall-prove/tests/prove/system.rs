@@ -4,6 +4,7 @@
 #![expect(clippy::indexing_slicing, reason = "claims of a test are where the test put them")]
 
 mod jobs;
+mod strangers;
 mod twin;
 mod verifier;
 

@@ -142,24 +142,42 @@ pub(crate) async fn attack<S: Stage>(
     if relation.grants.delete && relation.grants.select {
         delete(stage, ground, relation, log).await?;
     }
-    if ground.options.adversary == Adversary::SqlInjection {
-        let sql = format!("TRUNCATE {} CASCADE", relation.quoted());
+    let grants = relation.grants;
+    let reachable = grants.any() || grants.truncate || grants.trigger;
+    if reachable && ground.options.adversary == Adversary::SqlInjection {
+        whole_table(stage, relation, footing, log).await?;
+    }
+    Ok(())
+}
+
+/// What no row policy is asked about: rights to the table as a whole.
+async fn whole_table<S: Stage>(
+    stage: &mut S,
+    relation: &Relation,
+    footing: &Footing,
+    log: &mut Log<'_>,
+) -> Result<(), Gone> {
+    // Where the application only writes, that it can is the control.
+    let control = match &footing.reads {
+        Control::Failed(_) if !relation.grants.select => footing.own_insert.clone(),
+        reads => reads.clone(),
+    };
+    let truncate = format!("TRUNCATE {} CASCADE", relation.quoted());
+    // A function that any server has, so that the right alone is what counts.
+    let trigger = format!(
+        "CREATE TRIGGER partywall_own BEFORE UPDATE ON {} FOR EACH ROW \
+         EXECUTE FUNCTION pg_catalog.suppress_redundant_updates_trigger()",
+        relation.quoted()
+    );
+    for (attack, sql, done) in [
+        (&TRUNCATE, truncate, "the table is empty, for every tenant"),
+        (&OWN_TRIGGER, trigger, "the trigger is there, for every tenant"),
+    ] {
         let seen = match stage.attempt(Who::Attacker, &sql).await? {
-            Answer::Done(_) => Observation::reached("the table is empty, for every tenant"),
+            Answer::Done(_) => Observation::reached(done),
             answer => answer.as_attack(),
         };
-        log.record(trial(&TRUNCATE, stage, relation, &sql).judge(seen, footing.reads.clone()));
-        // A function that any server has, so that the right alone is what counts.
-        let sql = format!(
-            "CREATE TRIGGER partywall_own BEFORE UPDATE ON {} FOR EACH ROW \
-             EXECUTE FUNCTION pg_catalog.suppress_redundant_updates_trigger()",
-            relation.quoted()
-        );
-        let seen = match stage.attempt(Who::Attacker, &sql).await? {
-            Answer::Done(_) => Observation::reached("the trigger is there, for every tenant"),
-            answer => answer.as_attack(),
-        };
-        log.record(trial(&OWN_TRIGGER, stage, relation, &sql).judge(seen, footing.reads.clone()));
+        log.record(trial(attack, stage, relation, &sql).judge(seen, control.clone()));
     }
     Ok(())
 }
