@@ -83,7 +83,7 @@ pub(super) async fn reach(
     }
     let ambiguous = found.is_some()
         && (collides(attacker, victim)
-            || (answer.is_success() && victim.ids.all().any(is_counted)));
+            || (answer.is_success() && victim.ids.all().any(|id| is_counted(id))));
     let comparable = !others.iter().any(|(other, _)| is_unclear(other));
     let answered = !is_unclear(&answer) && comparable;
     let seen = judge(attacker, victim, &request, &answer, found.as_ref(), ambiguous, comparable);
@@ -137,7 +137,7 @@ fn collides(attacker: &Estate, victim: &Estate) -> bool {
 }
 
 /// A short number: perhaps counted in each tenant by itself.
-fn is_counted(id: &String) -> bool {
+fn is_counted(id: &str) -> bool {
     id.len() < 10 && id.bytes().all(|digit| digit.is_ascii_digit())
 }
 

@@ -7,7 +7,6 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use axum::{
@@ -17,7 +16,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use partywall::TenantId;
+use partywall::{Clock as _, SystemClock, TenantId};
 use partywall_prove::{
     Layer, Log, Silent, Trial, Verdict,
     system::{Decoy, Issuer, IssuerError, Route, System, Token},
@@ -175,7 +174,7 @@ impl App {
             json = json!({ "data": json, "meta": { "request": super::twin::new_id() } });
         }
         if self.is(ClockInAnswers) && json.is_object() {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+            let now = SystemClock::default().now().0;
             json["now"] = json!(now);
         }
         (status, [(header::CONTENT_TYPE, "application/json")], json.to_string()).into_response()
