@@ -6,6 +6,7 @@
 //! | `bundle` | a million tenants: loading, memory, look-up | ≤ 2 s, ≤ 200 MB, ≤ 150 ns |
 //! | `layer` | what the layer adds to an axum handler | ≤ 10 µs |
 //! | `postgres` | one bound statement beside plain SQL and the usual row level security, over half a millisecond of network and in server CPU | ≤ 1.10 of plain, ≥ 3 times faster than four trips, ≤ +46 µs |
+//! | `prove` | fifty tables attacked, beside as many empty statements; the same with a table of a million rows | ≤ 3 s, memory flat in table size |
 //!
 //! Ratios of one run mean something; absolute times belong to the machine.
 
