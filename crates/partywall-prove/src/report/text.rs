@@ -8,7 +8,7 @@ use super::{
     tally::{Tally, conclusion, made_and_untried, not_tested, places},
     visible::on_one_line,
 };
-use crate::{Attack, Exit, Layer, Run, Trial, Verdict};
+use crate::{Attack, Exit, Run, Trial, Verdict};
 
 /// How a word is meant, for whoever has colours.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -142,12 +142,20 @@ impl Page<'_> {
                 self.line(&format!("    {place}: {title} [{attack}]"));
             }
         }
-        for layer in Layer::ALL {
-            let ids: Vec<_> =
-                untried.iter().filter(|attack| attack.layer == layer).map(|a| a.id).collect();
-            if !ids.is_empty() {
-                let layer = layer.as_str();
-                self.line(&format!("  not part of this run, {layer}: {}", ids.join(", ")));
+        // What a run had no part for at all is a number; what it found no occasion for has a name.
+        let mut kinds: Vec<&str> = Vec::new();
+        for attack in &untried {
+            if !kinds.contains(&kind(attack.id)) {
+                kinds.push(kind(attack.id));
+            }
+        }
+        for of in kinds {
+            let ids: Vec<&str> =
+                untried.iter().map(|attack| attack.id).filter(|id| kind(id) == of).collect();
+            if run.trials.iter().any(|trial| kind(&trial.attack) == of) {
+                self.line(&format!("  no occasion for: {}", ids.join(", ")));
+            } else {
+                self.line(&format!("  not part of this run: {of} ({} attacks)", ids.len()));
             }
         }
         self.line("");
@@ -203,4 +211,9 @@ fn word_of(trial: &Trial) -> &'static str {
         (Verdict::Undecided, Some(_)) => "undecided, accepted",
         (verdict, _) => verdict.as_str(),
     }
+}
+
+/// The first word of an attack's id: `token`, `http`, `postgres`, `store`.
+fn kind(id: &str) -> &str {
+    id.split_once('.').map_or(id, |(kind, _)| kind)
 }

@@ -107,7 +107,7 @@ fn m24_the_text_says_what_was_not_blocked_and_what_was_not_tested() {
         ("what to do", "fix      Put a row policy on the table."),
         ("what is accepted, and why", "because  sizes are no secret here"),
         ("what was skipped, and why", "EXPLAIN is not permitted"),
-        ("whole layers that were left out", "not part of this run, token: sample.audience"),
+        ("what there was no occasion for", "no occasion for: sample.audience"),
         ("the verdict", "leaked: at least one attack reached another tenant"),
         ("the count", "1 blocked, 2 leaked, 1 undecided, 1 not tested; 1 of these accepted"),
     ] {
