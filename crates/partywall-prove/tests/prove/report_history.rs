@@ -1,9 +1,11 @@
 //! A history cannot be changed without being seen, but at its end.
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
     thread,
+    time::Duration,
 };
 
 use partywall::Timestamp;
@@ -269,6 +271,56 @@ fn m24_many_at_once_make_one_chain() {
     assert_eq!(audit.entries.len(), 40);
 }
 
+/// Where the children of the two tests below append, and the first of their runs.
+const DIRECTORY: &str = "PARTYWALL_PROVE_TEST_HISTORY";
+const FIRST: &str = "PARTYWALL_PROVE_TEST_FIRST";
+
+/// What each child does: this test in a process of its own. Without its variables, nothing.
+#[test]
+fn m24_a_child_appends_until_it_is_done() {
+    let (Ok(dir), Ok(first)) = (env::var(DIRECTORY), env::var(FIRST)) else { return };
+    let first: u64 = first.parse().unwrap();
+    for at in 0..20 {
+        History::at(&dir).append(&run(first + at), &key(1)).unwrap();
+    }
+}
+
+fn child(dir: &Path, first: u64) -> Child {
+    Command::new(env::current_exe().unwrap())
+        .args(["--exact", "report_history::m24_a_child_appends_until_it_is_done"])
+        .envs([(DIRECTORY, dir.as_os_str()), (FIRST, first.to_string().as_ref())])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+fn m24_many_processes_make_one_chain() {
+    let dir = tempfile::tempdir().unwrap();
+    let children: Vec<_> = (0..4).map(|at| child(dir.path(), 100 + at * 20)).collect();
+    for mut child in children {
+        assert!(child.wait().unwrap().success());
+    }
+    let audit = History::at(dir.path()).audit(&key(1).public()).unwrap();
+    assert!(audit.is_good(), "{:?}", audit.faults);
+    assert_eq!(audit.entries.len(), 80);
+}
+
+#[test]
+fn m24_who_is_killed_while_appending_leaves_a_good_history() {
+    let dir = tempfile::tempdir().unwrap();
+    let history = History::at(dir.path());
+    for round in 0..12 {
+        let mut child = child(dir.path(), 1000 + round * 20);
+        thread::sleep(Duration::from_millis(5 + round * 4));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        history.append(&run(10 + round), &key(1)).unwrap();
+        let audit = history.audit(&key(1).public()).unwrap();
+        assert!(audit.is_good(), "{:?}", audit.faults);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
 
@@ -290,8 +342,6 @@ proptest! {
 /// The format is simple enough for any tool: OpenSSL checks the bytes above the last line.
 #[test]
 fn m24_openssl_comes_to_the_same() {
-    use std::process::Command;
-
     if Command::new("openssl").arg("version").output().is_err() {
         assert!(std::env::var_os("CI").is_none(), "openssl is missing");
         eprintln!("SKIPPED: openssl is not installed");
