@@ -7,7 +7,7 @@ use super::{
     Route,
     catalogue::http as attacks,
     client::{Answer, Request},
-    estate::{Estate, new_id},
+    estate::{Estate, Ids, new_id},
     ground::{Ground, Tally, is_unclear},
     hints::found_by,
     reach::{field, own_call},
@@ -80,6 +80,9 @@ async fn fields(
     // creation leaves something behind.
     let mut forms = vec![news.as_slice()];
     let control = own_call(ground, attacker, route).await;
+    // What is changed is something made for it: later attacks go by what is there now.
+    let changes = matches!(route.method, Method::PUT | Method::PATCH) && route.takes_id();
+    let ids = if changes { ground.spare(attacker).await.0 } else { attacker.ids.clone() };
     while let Some(form) = forms.pop() {
         let marker = attacker.next_marker();
         let mut with = route.clone();
@@ -90,7 +93,7 @@ async fn fields(
                 add(body, &[(NONSENSE, json!(marker))]);
             }
         }
-        let Ok(request) = with.fill(&attacker.ids, &marker) else {
+        let Ok(request) = with.fill(&ids, &marker) else {
             return log.record(draft.skip("it cannot be filled in with own ids"));
         };
         let answer = ground.client.send(&request, attacker.credentials()).await;
@@ -104,9 +107,11 @@ async fn fields(
             Observation::refused(answer.to_string())
         } else if let Some(found) = found_by(ground, victim, &marker).await {
             Observation::reached(format!("{answer}, and {found}"))
-        } else if let Some(name) = kept(ground, attacker, route, &request, &answer, form).await {
+        } else if let Some(name) =
+            kept(ground, attacker, &ids, route, &request, &answer, form).await
+        {
             let nonsense = [(NONSENSE, json!(marker))];
-            match kept(ground, attacker, route, &request, &answer, &nonsense).await {
+            match kept(ground, attacker, &ids, route, &request, &answer, &nonsense).await {
                 Some(_) => Observation::unclear(format!(
                     "{answer}, and it keeps whatever it is sent: nobody can tell what `{name}` \
                      means to it"
@@ -145,12 +150,13 @@ fn add(body: &mut Value, assigned: &[(&str, Value)]) {
 async fn kept<'f>(
     ground: &Ground<'_>,
     attacker: &Estate,
+    own: &Ids,
     route: &Route,
     request: &Request,
     answer: &Answer,
     form: &'f [(&str, Value)],
 ) -> Option<&'f str> {
-    let mut ids = attacker.ids.clone();
+    let mut ids = own.clone();
     let item = match new_id(route, request, answer) {
         Some(id) if route.method == Method::POST => {
             ids.insert(&route.shape(), id);

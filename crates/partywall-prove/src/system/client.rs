@@ -29,6 +29,7 @@ pub(super) const AT_ONCE: usize = 8;
 /// Seconds that a run waits in all, and for one answer, where the application asks for patience.
 const PATIENCE: u64 = 120;
 const LONGEST_WAIT: u64 = 10;
+const A_MOMENT: Duration = Duration::from_millis(20);
 
 /// How often a request is made again when the application asks for patience.
 const TRIES: usize = 8;
@@ -210,7 +211,7 @@ impl Client {
             if seconds > LONGEST_WAIT || before.saturating_add(seconds) > PATIENCE {
                 return answer;
             }
-            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            tokio::time::sleep(Duration::from_secs(seconds).max(A_MOMENT)).await;
             usual = (usual * 2).min(LONGEST_WAIT);
         }
         self.send_once(request, from).await

@@ -45,6 +45,9 @@ enum Fault {
     TokenInQuery,
     TokenInCookie,
     NoExp,
+    /// Not seen to leak: it lets the expired in, and asks for a role then.
+    NoExpNoRoles,
+    SecondDoor,
     NoNbf,
     NoAud,
     NoIss,
@@ -79,9 +82,10 @@ enum Fault {
 
 impl Fault {
     fn is_of_the_door(self) -> bool {
-        FAULTS.iter().any(|(fault, attacks)| {
-            *fault == self && attacks.iter().all(|attack| attack.starts_with("token."))
-        })
+        self == Self::NoExpNoRoles
+            || FAULTS.iter().any(|(fault, attacks)| {
+                *fault == self && attacks.iter().all(|attack| attack.starts_with("token."))
+            })
     }
 }
 
@@ -100,6 +104,7 @@ const FAULTS: &[(Fault, &[&str])] = &[
     (Fault::TokenInQuery, &["token.in-query"]),
     (Fault::TokenInCookie, &["token.in-cookie"]),
     (Fault::NoExp, &["token.expired"]),
+    (Fault::SecondDoor, &["token.rewritten", "token.alg-none", "token.expired"]),
     (Fault::NoNbf, &["token.not-yet-valid"]),
     (Fault::NoAud, &["token.audience"]),
     (Fault::NoIss, &["token.issuer"]),
@@ -378,6 +383,17 @@ async fn m24_a_wall_that_denies_everyone_proves_nothing() {
         assert!(!trials.is_empty());
         assert_eq!(with(Verdict::Blocked, &trials), [""; 0], "{fault:?}");
         assert_eq!(with(Verdict::Leaked, &trials), [""; 0], "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn m24_a_decoy_refused_for_want_of_a_role_is_undecided() {
+    let only = |system: &mut System| system.options.layers = vec![Layer::Token];
+    let trials = run(&House::new(), Some(Fault::NoExpNoRoles), only).await;
+    let expired: Vec<_> = trials.iter().filter(|trial| trial.attack == "token.expired").collect();
+    assert!(!expired.is_empty());
+    for trial in expired {
+        assert_eq!(trial.verdict, Verdict::Undecided, "{}", told(trial));
     }
 }
 

@@ -72,7 +72,7 @@ impl ControlPlane {
     /// Signs a token of `tenant` with that defect, or `None` where it would have none: the tenant
     /// is active, or in its first epoch.
     ///
-    /// It lives five minutes at most, has neither role nor scope, and is of a machine that does not
+    /// It lives two minutes at most, has neither role nor scope, and is of a machine that does not
     /// exist. `actor` is for the audit trail of what is revoked.
     ///
     /// # Errors
@@ -91,8 +91,8 @@ impl ControlPlane {
         let now = self.now();
         match decoy {
             Decoy::Expired => {
-                claims.iat = (now - 2 * Self::DECOYS_LIVE - Self::DECOYS_LIVE).0;
-                claims.exp = (now - 2 * Self::DECOYS_LIVE).0;
+                claims.exp = (now - Self::EXPIRED_SINCE).0;
+                claims.iat = (now - Self::EXPIRED_SINCE - Self::DECOYS_LIVE).0;
             }
             Decoy::NotYetValid => claims.nbf = Some(claims.exp + 24 * 60 * 60),
             Decoy::OtherAudience => claims.aud = NOBODY.to_owned(),
@@ -119,8 +119,12 @@ impl ControlPlane {
         Ok(Some(SignedDecoy { token, since: self.generation() }))
     }
 
-    /// How long a decoy would be good, were there nothing wrong with it.
-    const DECOYS_LIVE: Duration = Duration::from_secs(5 * 60);
+    /// How long a decoy would be good, were there nothing wrong with it: long enough to be shown
+    /// until its revocation must have arrived, at a clock that is a little ahead.
+    const DECOYS_LIVE: Duration = Duration::from_secs(2 * 60);
+
+    /// Longer than any clock may be off.
+    const EXPIRED_SINCE: Duration = Duration::from_secs(10 * 60);
 
     /// The claims with nothing wrong. Private: what leaves this module has a defect.
     fn flawless(&self, tenant: &TenantId, epoch: u32) -> Result<Claims, ControlError> {
