@@ -15,6 +15,7 @@ fn r07_every_sabotage_still_finds_its_place() {
     let mut stale = Vec::new();
     for build in &list.builds {
         assert!(build.caught_by.starts_with("-p "), "{}: name the package", build.name);
+        assert!(!build.seen.is_empty(), "{}: say what the test must see", build.name);
         for change in &build.changes {
             let text = fs::read_to_string(super::house::root().join(&change.file));
             let applied = match &text {
@@ -31,7 +32,7 @@ fn r07_every_sabotage_still_finds_its_place() {
 fn r07_a_sabotage_that_finds_nothing_is_stale() {
     let list = |find: &str| {
         let toml = format!(
-            "[[sabotage]]\nname = 'x'\nfault = 'x'\ncaught_by = '-p x'\n[[sabotage.change]]\nfile = 'x'\nfind = '{find}'\nreplace = 'open'"
+            "[[sabotage]]\nname = 'x'\nfault = 'x'\ncaught_by = '-p x'\nseen = 'x'\n[[sabotage.change]]\nfile = 'x'\nfind = '{find}'\nreplace = 'open'"
         );
         List::read(&toml).unwrap().builds.remove(0).changes.remove(0)
     };

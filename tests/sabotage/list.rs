@@ -23,6 +23,8 @@ pub(crate) struct Sabotage {
     pub(crate) fault: String,
     /// What must fail: arguments of `cargo test`.
     pub(crate) caught_by: String,
+    /// What it must say: that the attack went through, and not that its control did not.
+    pub(crate) seen: String,
     #[serde(rename = "change")]
     pub(crate) changes: Vec<Change>,
 }

@@ -181,8 +181,16 @@ impl Workshop {
             .lines()
             .filter_map(|line| line.strip_prefix("test ")?.strip_suffix(" ... FAILED"))
             .collect();
+        let says_why = [&output.stdout, &output.stderr]
+            .into_iter()
+            .any(|stream| String::from_utf8_lossy(stream).contains(&build.seen));
         Ok(match failed.as_slice() {
             [] => Outcome::Broken(format!("no test failed, and {}", output.status)),
+            failed if !says_why => Outcome::Broken(format!(
+                "{} failed, and not with {:?}: for another reason?",
+                failed.join(", "),
+                build.seen
+            )),
             failed => Outcome::Caught(failed.join(", ")),
         })
     }

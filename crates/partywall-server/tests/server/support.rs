@@ -148,7 +148,8 @@ impl Reply {
 
     /// The `error` of an RFC 6749 5.2 answer.
     pub(crate) fn error(&self) -> String {
-        self.json()["error"].as_str().unwrap().to_owned()
+        let error = self.json()["error"].as_str().map(str::to_owned);
+        error.unwrap_or_else(|| panic!("answered {}, which is no error", self.status))
     }
 }
 

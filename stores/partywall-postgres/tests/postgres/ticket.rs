@@ -1,5 +1,7 @@
 //! The ticket and the SQL pack, without the pool around them.
 
+use std::time::Duration;
+
 use partywall::{
     DeploymentModel, Store, StoreName, TenantScope,
     testing::{contexts, placed},
@@ -72,6 +74,33 @@ async fn m18_binder_binds_the_transactions_of_other_drivers() {
     let mut db = other.open(&by_hand).await.unwrap();
     assert_eq!(one::<i64>(&mut db, "SELECT count(*) FROM notes").await, 0);
     assert_ne!(one::<String>(&mut db, left).await, "", "the control");
+}
+
+/// The store's own ticket, captured inside its window: nothing but the backend is another.
+#[tokio::test(flavor = "multi_thread")]
+async fn m18_a_captured_ticket_is_good_on_its_own_backend_only() {
+    let Some(shared) = shared() else { return };
+    let walled = Walled::new(shared).await;
+    let store = walled.store_with_slots(1, |t| t.slack(Duration::from_secs(60))).await;
+    let [acme] = contexts(["acme"], &pooled());
+    let mut db = acme.open(&store).await.unwrap();
+    let captured: String = one(db.conn(), "SELECT current_setting('partywall.ticket')").await;
+    let pid: i32 = one(db.conn(), "SELECT pg_backend_pid()").await;
+    db.commit().await.unwrap();
+    let (present, tenant) =
+        (format!("SET LOCAL partywall.ticket = '{captured}'"), "SELECT partywall.tenant_id()");
+
+    let mut db = acme.open(&store).await.unwrap();
+    assert_eq!(one::<i32>(db.conn(), "SELECT pg_backend_pid()").await, pid);
+    run(db.conn(), "SET LOCAL partywall.ticket = ''").await;
+    run(db.conn(), &present).await;
+    assert_eq!(one::<String>(db.conn(), tenant).await, "acme", "the control: a later transaction");
+
+    let mut elsewhere = PgConnection::connect_with(&walled.slot_options(7)).await.unwrap();
+    run(&mut elsewhere, &format!("BEGIN; {present}")).await;
+    let reached = try_one::<String>(&mut elsewhere, tenant).await;
+    let refused = reached.as_ref().is_err_and(|error| code(error) == "28000");
+    assert!(refused, "on another backend: {reached:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
