@@ -53,6 +53,7 @@ mod connections;
 mod control;
 mod http;
 mod keys;
+mod login;
 mod provider;
 mod random;
 mod secret;
@@ -62,10 +63,13 @@ mod storage;
 pub use bundle::{CompileError, PublishedBundle};
 pub use config::{BundlePolicy, ConfigError, Issuer, Resource, Resources, ServerConfig};
 pub use control::{
-    Actor, Administrator, AuditRecord, BillingReference, ClientId, ClientSecret, ControlError,
-    ControlPlane, Decoy, InvalidMachine, InvalidProfile, Machine, MachineCredentials,
-    MachineStatus, Metadata, NewMachine, NewTenant, OpenError, Scope, SignedDecoy, Tenant,
-    TenantProfile,
+    Account, AccountId, AccountStatus, Actor, Administrator, Application, ApplicationCredentials,
+    ApplicationId, ApplicationStatus, AuditRecord, BillingReference, Branding,
+    ClientAuthentication, ClientId, ClientSecret, ControlError, ControlPlane, Decoy, Email, Grant,
+    InvalidAccount, InvalidApplication, InvalidMachine, InvalidPolicy, InvalidProfile, InvalidUser,
+    Machine, MachineCredentials, MachineStatus, Metadata, NewApplication, NewMachine, NewTenant,
+    NewUser, OpenError, Registration, Scope, SignInMethod, SignInPolicy, SignedDecoy, Tenant,
+    TenantProfile, User, UserId, UserStatus,
 };
 pub use keys::{
     KeyError, KeyPolicy, RingError, SealError, SealingKey, SigningAlgorithm, UnknownAlgorithm,

@@ -242,15 +242,20 @@ impl NewMachine {
         if name.is_empty() || name.chars().count() > 128 || name.chars().any(char::is_control) {
             return Err(InvalidMachine::Name);
         }
-        let visible = |role: &Role| {
-            let role = role.as_str();
-            (1..=64).contains(&role.len()) && role.bytes().all(|b| b.is_ascii_graphic())
-        };
-        if self.roles.len() > 32 || !self.roles.iter().all(visible) {
+        if !roles_are_sound(&self.roles) {
             return Err(InvalidMachine::Roles);
         }
         if self.scopes.len() > 64 { Err(InvalidMachine::Scopes) } else { Ok(()) }
     }
+}
+
+/// Whether every token can carry these: at most 32, each of 1 to 64 visible ASCII characters.
+pub(crate) fn roles_are_sound(roles: &BTreeSet<Role>) -> bool {
+    let visible = |role: &Role| {
+        let role = role.as_str();
+        (1..=64).contains(&role.len()) && role.bytes().all(|b| b.is_ascii_graphic())
+    };
+    roles.len() <= 32 && roles.iter().all(visible)
 }
 
 /// A machine's id and its secret, which is not kept anywhere else.
@@ -386,7 +391,7 @@ impl ClientSecret {
         self.0.expose()
     }
 
-    fn draw(random: &dyn aws_lc_rs::rand::SecureRandom) -> Result<Self, RandomError> {
+    pub(super) fn draw(random: &dyn aws_lc_rs::rand::SecureRandom) -> Result<Self, RandomError> {
         let bytes = Zeroizing::new(random::fill::<32>(random)?);
         let text = Zeroizing::new(Base64UrlUnpadded::encode_string(&*bytes));
         Ok(Self(Secret::new(format!("pws_{}", *text))))
@@ -409,6 +414,13 @@ impl SecretHash {
 
     pub(crate) fn as_bytes(&self) -> &[u8] {
         self.0.as_ref()
+    }
+
+    /// Whether this is one of the stored hashes. The same work is done where there is none.
+    pub(crate) fn is_one_of(&self, stored: [Option<&[u8]>; 2]) -> bool {
+        let nobody = [0; 32];
+        let [current, previous] = stored.map(|hash| self.is(hash.unwrap_or(&nobody)));
+        current | previous
     }
 
     /// Whether this is the hash `stored`; takes the same time whichever byte differs.

@@ -26,22 +26,34 @@ use crate::{
         policy::{self, Policy},
     },
 };
+pub use account::{Account, AccountId, AccountStatus, Email, InvalidAccount};
+pub use application::{
+    Application, ApplicationCredentials, ApplicationId, ApplicationStatus, ClientAuthentication,
+    Grant, InvalidApplication, NewApplication, Registration,
+};
 pub use decoy::{Decoy, SignedDecoy};
 pub(crate) use machine::SecretHash;
 pub use machine::{
     ClientId, ClientSecret, InvalidMachine, Machine, MachineCredentials, MachineStatus, NewMachine,
     Scope,
 };
+pub use sign_in_policy::{Branding, InvalidPolicy, SignInMethod, SignInPolicy};
 pub use tenant::{
     Administrator, BillingReference, InvalidProfile, Metadata, NewTenant, Tenant, TenantProfile,
 };
 
+pub use user::{InvalidUser, NewUser, User, UserId, UserStatus};
+
+mod account;
+mod application;
 mod decoy;
 mod machine;
 mod opening;
 mod revocation;
+mod sign_in_policy;
 mod signing_keys;
 mod tenant;
+mod user;
 
 /// The control plane's Rust interface. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -317,6 +329,33 @@ pub enum ControlError {
         /// The machine asked for.
         client: ClientId,
     },
+    /// No such user in that tenant.
+    #[error("there is no user {user} in that tenant")]
+    UnknownUser {
+        /// The user asked for.
+        user: UserId,
+    },
+    /// Another user of the tenant has that address.
+    #[error("another user of the tenant has the address {email}")]
+    EmailTaken {
+        /// The address.
+        email: Email,
+    },
+    /// No such application, or another tenant's.
+    #[error("there is no application {client}")]
+    UnknownApplication {
+        /// The application asked for.
+        client: ApplicationId,
+    },
+    /// The application has no secret to rotate.
+    #[error("application {client} does not authenticate with a secret")]
+    NoSecret {
+        /// The application.
+        client: ApplicationId,
+    },
+    /// Somebody else changed it meanwhile.
+    #[error("it was changed by somebody else meanwhile: read it again")]
+    Conflict,
     /// The machine was revoked, for good.
     #[error("machine {client} was revoked: create another")]
     MachineRevoked {
@@ -356,6 +395,15 @@ pub enum ControlError {
     /// The tenant cannot be described like that.
     #[error(transparent)]
     Profile(#[from] InvalidProfile),
+    /// The user cannot be like that.
+    #[error(transparent)]
+    User(#[from] InvalidUser),
+    /// The application cannot be like that.
+    #[error(transparent)]
+    Application(#[from] InvalidApplication),
+    /// The sign-in policy cannot be like that.
+    #[error(transparent)]
+    SignInPolicy(#[from] InvalidPolicy),
     /// The machine cannot be made like that.
     #[error(transparent)]
     Machine(#[from] InvalidMachine),
@@ -382,26 +430,37 @@ impl From<RingError> for ControlError {
     }
 }
 
+/// A control plane for unit tests: on SQLite, at a time of its own.
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
+pub(crate) mod tests_support {
     use partywall::FixedClock;
 
     use super::*;
     use crate::{DatabaseConfig, Resources, SealingKey, Secret};
 
-    #[tokio::test]
-    async fn i11_an_older_reading_of_the_keys_never_replaces_a_newer_one() {
-        let dir = tempfile::tempdir().unwrap();
+    pub(crate) const START: Timestamp = Timestamp(1_800_000_000);
+
+    pub(crate) async fn control(dir: &std::path::Path) -> ControlPlane {
         let config = ServerConfig::new(
-            DatabaseConfig::Sqlite { path: dir.path().join("control.db") },
+            DatabaseConfig::Sqlite { path: dir.join("control.db") },
             SealingKey::from_bytes(&Secret::new([7; 32])).unwrap(),
             "https://id.test".parse().unwrap(),
             Resources::new("https://api.test".parse().unwrap(), []),
         );
-        let clock = Arc::new(FixedClock::at(Timestamp(1_800_000_000)));
-        let control = ControlPlane::open(config, clock).await.unwrap();
+        ControlPlane::open(config, Arc::new(FixedClock::at(START))).await.unwrap()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn i11_an_older_reading_of_the_keys_never_replaces_a_newer_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let control = tests_support::control(dir.path()).await;
         let names = |control: &ControlPlane, kid: &str| {
             let jwks = control.token_keys().unwrap().jwks().clone();
             String::from_utf8_lossy(&jwks).contains(kid)

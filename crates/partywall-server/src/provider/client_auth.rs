@@ -1,4 +1,5 @@
-//! How a client shows who it is (RFC 6749 2.3.1): `client_secret_basic` or `client_secret_post`.
+//! How a client shows who it is: `client_secret_basic` or `client_secret_post` (RFC 6749 2.3.1), or,
+//! for a public one, not at all.
 
 use axum::http::HeaderValue;
 use base64ct::{Base64, Encoding};
@@ -8,12 +9,64 @@ use zeroize::Zeroizing;
 
 use super::form::{Form, decode_component};
 use crate::{
-    control::{ClientId, SecretHash},
+    control::{Application, ApplicationId, ClientAuthentication, ClientId, SecretHash},
     storage::{
-        StorageError,
+        StorageError, applications,
         machines::{self, AuthenticatedMachine},
     },
 };
+
+/// A client that has shown who it is, as far as its kind can.
+pub(crate) enum Client {
+    /// A machine, by its secret.
+    Machine(Box<AuthenticatedMachine>),
+    /// An application, in the way it registered. A public one has merely named itself.
+    Application(Box<Application>),
+}
+
+/// The client that sends this request.
+pub(super) async fn authenticate(
+    db: &impl ConnectionTrait,
+    authorization: Option<&HeaderValue>,
+    form: &Form<'_>,
+    now: Timestamp,
+) -> Result<Result<Client, RejectedClient>, ClientAuthError> {
+    if authorization.is_none()
+        && form.get("client_secret").is_none()
+        && let Some(client) = form.get("client_id").and_then(|id| id.parse().ok())
+    {
+        return Ok(public_application(db, &client).await?);
+    }
+    let presented = PresentedSecret::of(authorization, form)?;
+    Ok(presented.authenticate(db, now).await?)
+}
+
+/// An application that registered to show nothing.
+async fn public_application(
+    db: &impl ConnectionTrait,
+    client: &ApplicationId,
+) -> Result<Result<Client, RejectedClient>, StorageError> {
+    let rejected = |known| RejectedClient { client: Some(client.to_string()), known };
+    let Some(candidate) = applications::candidate(db, client.as_str()).await? else {
+        return Ok(Err(rejected(false)));
+    };
+    let application = candidate.application()?;
+    match application.authentication {
+        ClientAuthentication::None => Ok(Ok(Client::Application(Box::new(application)))),
+        ClientAuthentication::ClientSecret | ClientAuthentication::PrivateKeyJwt => {
+            Ok(Err(rejected(true)))
+        }
+    }
+}
+
+/// Why it cannot be said whether a client is who it says.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ClientAuthError {
+    #[error(transparent)]
+    Credentials(#[from] CredentialsFault),
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
 
 /// What a client presented. Nothing of it is believed yet.
 pub(super) struct PresentedSecret {
@@ -74,38 +127,53 @@ impl PresentedSecret {
     ///
     /// An unknown client, a revoked one and a wrong secret take the same query and the same
     /// comparisons, and look the same from outside.
-    pub(super) async fn authenticate(
+    async fn authenticate(
         self,
         db: &impl ConnectionTrait,
         now: Timestamp,
-    ) -> Result<Result<AuthenticatedMachine, RejectedClient>, StorageError> {
-        let client: Option<ClientId> = self.client_id.parse().ok();
+    ) -> Result<Result<Client, RejectedClient>, StorageError> {
         let hash = SecretHash::of(&self.client_id, &self.secret);
+        if let Ok(client) = self.client_id.parse::<ApplicationId>() {
+            let candidate = applications::candidate(db, client.as_str()).await?;
+            let known = candidate.is_some();
+            return match candidate {
+                Some(candidate) if hash.is_one_of(candidate.secrets(now)) => {
+                    let application = candidate.application()?;
+                    // What it registered is the only way in: a secret it once had is none.
+                    let by_secret = ClientAuthentication::ClientSecret;
+                    Ok(if application.authentication == by_secret {
+                        Ok(Client::Application(Box::new(application)))
+                    } else {
+                        Err(RejectedClient { client: Some(client.to_string()), known })
+                    })
+                }
+                _ => Ok(Err(RejectedClient { client: Some(client.to_string()), known })),
+            };
+        }
+        let client: Option<ClientId> = self.client_id.parse().ok();
         let candidate = match &client {
             Some(client) => machines::candidate(db, client.as_str()).await?,
             // Not of the shape we give out: everybody can see that nobody has it.
             None => None,
         };
-        let nobody = [0; 32];
-        let [current, previous] = match &candidate {
-            Some(candidate) => candidate.secrets(now),
-            None => [None, None],
-        };
-        let is_current = hash.is(current.unwrap_or(&nobody));
-        let is_previous = hash.is(previous.unwrap_or(&nobody));
+        let secrets = candidate.as_ref().map_or([None, None], |found| found.secrets(now));
+        let is_one = hash.is_one_of(secrets);
+        let client = client.map(|client| client.to_string());
         match candidate {
-            Some(candidate) if is_current | is_previous => Ok(Ok(candidate.authenticated()?)),
-            Some(_) => Ok(Err(RejectedClient { client, known: true })),
-            None => Ok(Err(RejectedClient { client, known: false })),
+            Some(candidate) if is_one => {
+                Ok(Ok(Client::Machine(Box::new(candidate.authenticated()?))))
+            }
+            found => Ok(Err(RejectedClient { client, known: found.is_some() })),
         }
     }
 }
 
 /// A client that is not who it says. For the log only.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("the client is not who it says")]
 pub(super) struct RejectedClient {
     /// Absent when it was not even of the right shape.
-    pub(super) client: Option<ClientId>,
+    pub(super) client: Option<String>,
     /// Whether there is such a client.
     pub(super) known: bool,
 }

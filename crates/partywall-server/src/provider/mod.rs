@@ -11,8 +11,10 @@ use axum::{
 use crate::control::ControlPlane;
 pub(crate) use form::decode_component;
 
+mod at;
 mod client_auth;
 mod form;
+mod issue;
 mod jwks;
 mod metadata;
 mod token;

@@ -7,7 +7,7 @@ use sea_orm::{
     entity::prelude::*,
 };
 
-use super::{StorageError, signed, tenants, unsigned};
+use super::{StorageError, sign_in_policies, signed, tenants, unsigned};
 use crate::control::{ClientId, Machine, MachineStatus, SecretHash};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -35,6 +35,18 @@ pub(crate) enum Relation {
         to = "tenants::Column::Id"
     )]
     Tenant,
+    #[sea_orm(
+        belongs_to = "sign_in_policies::Entity",
+        from = "Column::TenantId",
+        to = "sign_in_policies::Column::TenantId"
+    )]
+    SignInPolicy,
+}
+
+impl Related<sign_in_policies::Entity> for Entity {
+    fn to() -> RelationDef {
+        Relation::SignInPolicy.def()
+    }
 }
 
 impl Related<tenants::Entity> for Entity {
@@ -167,6 +179,7 @@ pub(crate) async fn erase_all_of(
 pub(crate) struct Candidate {
     machine: Model,
     tenant: tenants::Model,
+    policy: Option<sign_in_policies::Model>,
 }
 
 /// The machine of that id, with its tenant, if it can authenticate at all.
@@ -177,9 +190,11 @@ pub(crate) async fn candidate(
     let found = Entity::find_by_id(client_id)
         .filter(Column::Status.eq(status_text(MachineStatus::Active)))
         .find_also_related(tenants::Entity)
+        .find_also_related(sign_in_policies::Entity)
         .one(db)
         .await?;
-    Ok(found.and_then(|(machine, tenant)| Some(Candidate { machine, tenant: tenant? })))
+    Ok(found
+        .and_then(|(machine, tenant, policy)| Some(Candidate { machine, tenant: tenant?, policy })))
 }
 
 impl Candidate {
@@ -203,6 +218,7 @@ impl Candidate {
             // Whatever else stands there, it is not served.
             tenant_is_active: self.tenant.status == tenants::status_text(TenantStatus::Active),
             tenant_epoch: u32::try_from(self.tenant.epoch).map_err(|_| corrupt("epoch"))?,
+            own_issuer: self.policy.is_some_and(|policy| policy.own_issuer),
         })
     }
 }
@@ -212,6 +228,8 @@ pub(crate) struct AuthenticatedMachine {
     pub(crate) machine: Machine,
     pub(crate) tenant_is_active: bool,
     pub(crate) tenant_epoch: u32,
+    /// Whether tokens for its tenant come from an issuer of its own.
+    pub(crate) own_issuer: bool,
 }
 
 impl TryFrom<&Model> for Machine {

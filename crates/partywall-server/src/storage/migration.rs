@@ -4,12 +4,17 @@ use sea_orm_migration::{MigrationTrait, MigratorTrait, async_trait::async_trait}
 
 mod m0001_first_form;
 mod m0002_audit_by_generation;
+mod m0003_people_and_sign_in;
 
 pub(crate) struct Migrator;
 
 #[async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_first_form::Migration), Box::new(m0002_audit_by_generation::Migration)]
+        vec![
+            Box::new(m0001_first_form::Migration),
+            Box::new(m0002_audit_by_generation::Migration),
+            Box::new(m0003_people_and_sign_in::Migration),
+        ]
     }
 }

@@ -19,6 +19,8 @@ use tokio::sync::{Mutex, MutexGuard};
 use crate::secret::Secret;
 pub(crate) use audit::AuditEvent;
 
+pub(crate) mod accounts;
+pub(crate) mod applications;
 pub(crate) mod audit;
 pub(crate) mod directory;
 pub(crate) mod machines;
@@ -26,8 +28,11 @@ mod migration;
 pub(crate) mod policy;
 pub(crate) mod revocations;
 pub(crate) mod settings;
+pub(crate) mod sign_in_policies;
 pub(crate) mod signing_keys;
+pub(crate) mod single_use;
 pub(crate) mod tenants;
+pub(crate) mod users;
 
 /// Where the control plane's state lives.
 #[derive(Clone)]
@@ -84,6 +89,33 @@ impl Database {
         Ok(self.connection.begin_with_options(options).await?)
     }
 
+    /// For single statements that write what enforcement points are not told of.
+    ///
+    /// One statement is a transaction of its own; it has reached the disk when it returns.
+    pub(crate) async fn single(&self) -> Single<'_> {
+        Single { connection: &self.connection, _one_writer: self.one_writer().await }
+    }
+
+    /// Begins a transaction that writes what enforcement points are not told of: sessions, grants,
+    /// values good for one use. Unlike a [`change`](Self::change) it takes no generation, so on
+    /// PostgreSQL any number of them run side by side (I-41).
+    pub(crate) async fn write(&self) -> Result<Write<'_>, StorageError> {
+        let one_writer = self.one_writer().await;
+        let options = TransactionOptions {
+            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
+            ..Default::default()
+        };
+        let transaction = self.connection.begin_with_options(options).await?;
+        Ok(Write { transaction, _one_writer: one_writer })
+    }
+
+    async fn one_writer(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.connection.get_database_backend() {
+            DbBackend::Sqlite => Some(self.writing.lock().await),
+            _ => None,
+        }
+    }
+
     /// Begins a change at the next generation.
     ///
     /// Changes are serialised from here to their commit, so generations commit in order: whoever
@@ -124,6 +156,37 @@ impl Change<'_> {
         audit::append(&self.transaction, event, self.now, self.generation).await?;
         self.transaction.commit().await?;
         Ok(self.generation)
+    }
+}
+
+/// The right to write with single statements.
+pub(crate) struct Single<'d> {
+    connection: &'d DatabaseConnection,
+    _one_writer: Option<MutexGuard<'d, ()>>,
+}
+
+impl Single<'_> {
+    /// Where to write.
+    pub(crate) fn db(&self) -> &DatabaseConnection {
+        self.connection
+    }
+}
+
+/// A transaction under way. Dropped without [`commit`](Self::commit), it never happened.
+pub(crate) struct Write<'d> {
+    transaction: DatabaseTransaction,
+    _one_writer: Option<MutexGuard<'d, ()>>,
+}
+
+impl Write<'_> {
+    /// Where to write.
+    pub(crate) fn rows(&self) -> &DatabaseTransaction {
+        &self.transaction
+    }
+
+    /// Makes it last.
+    pub(crate) async fn commit(self) -> Result<(), StorageError> {
+        Ok(self.transaction.commit().await?)
     }
 }
 

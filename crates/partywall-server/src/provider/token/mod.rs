@@ -1,6 +1,4 @@
-//! `POST /token`: client credentials in, access token out (RFC 6749 4.4, RFC 9068, RFC 8707).
-
-use std::collections::BTreeSet;
+//! `POST /token`: a grant in, tokens out (RFC 6749 3.2, RFC 9068, RFC 8707). One file per grant.
 
 use axum::{
     Json,
@@ -12,26 +10,27 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
-use partywall::{Role, TenantId};
 use serde::Serialize;
 use serde_json::json;
 
 use super::{
-    client_auth::{CredentialsFault, PresentedSecret, RejectedClient},
+    at::At,
+    client_auth::{self, ClientAuthError, CredentialsFault, RejectedClient},
     form::{Form, FormError},
+    issue::IssueError,
 };
 use crate::{
-    config::Resource,
-    control::{ControlPlane, Scope},
-    keys::KeyError,
-    random::{self, RandomError},
-    storage::{StorageError, machines::AuthenticatedMachine},
+    control::ControlPlane, keys::KeyError, login::Refusal, random::RandomError,
+    storage::StorageError,
 };
+
+mod client_credentials;
 
 pub(super) const PATH: &str = "/token";
 
 pub(super) async fn handler(
     State(control): State<ControlPlane>,
+    at: At,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
@@ -47,80 +46,32 @@ pub(super) async fn handler(
         return Err(CredentialsFault::SentTwice.into());
     }
     let form = Form::parse(&body)?;
-    match form.get("grant_type") {
-        Some("client_credentials") => {}
+    let grant = match form.get("grant_type") {
+        Some("client_credentials") => GrantType::ClientCredentials,
         Some(_) => return Err(TokenRequestError::UnsupportedGrantType),
         None => return Err(TokenRequestError::NoGrantType),
-    }
-    let presented = PresentedSecret::of(headers.get(AUTHORIZATION), &form)?;
+    };
     let db = control.inner.db.reader();
-    let client = presented.authenticate(db, control.now()).await?;
-    let client = client.map_err(TokenRequestError::Client)?;
-    let request = TokenRequest {
-        scopes: granted_scopes(form.get("scope"), &client.machine.scopes)?,
-        resource: resource(&control, form.get("resource"))?,
-    };
-    issue(&control, &client, &request)
-}
-
-/// What an authenticated client may have of what it asked for.
-struct TokenRequest<'r> {
-    scopes: BTreeSet<&'r Scope>,
-    resource: &'r Resource,
-}
-
-fn issue(
-    control: &ControlPlane,
-    client: &AuthenticatedMachine,
-    request: &TokenRequest<'_>,
-) -> Result<TokenResponse, TokenRequestError> {
-    let machine = &client.machine;
-    if !client.tenant_is_active {
-        return Err(TokenRequestError::TenantNotServed { tenant: machine.tenant.clone() });
+    let client = client_auth::authenticate(db, headers.get(AUTHORIZATION), &form, control.now());
+    let client = client.await??;
+    let request = TokenRequest { control: &control, at: &at, form: &form };
+    match grant {
+        GrantType::ClientCredentials => client_credentials::grant(&request, client),
     }
-    let config = &control.inner.config;
-    let (now, lifetime) = (control.now(), control.policy().token_lifetime());
-    let scope = join(&request.scopes);
-    let claims = AccessTokenClaims {
-        iss: config.issuer.as_str(),
-        sub: machine.client_id.as_str(),
-        aud: request.resource.as_str(),
-        client_id: machine.client_id.as_str(),
-        iat: now.0,
-        exp: (now + lifetime).0,
-        jti: random::opaque_id(&control.inner.random)?,
-        tid: &machine.tenant,
-        roles: &machine.roles,
-        scope: scope.as_deref(),
-        tep: client.tenant_epoch,
-    };
-    let access_token = control.token_keys()?.sign_access_token(&claims)?;
-    tracing::info!(
-        tenant.id = %machine.tenant, client.id = %machine.client_id, token.id = claims.jti,
-        "an access token was issued"
-    );
-    let expires_in = lifetime.as_secs();
-    Ok(TokenResponse { access_token, token_type: "Bearer", expires_in, scope })
 }
 
-/// RFC 9068 2.2, and of ours: the tenant, its roles, and its epoch.
-///
-/// A machine was not signed in by anybody at any time but now: `auth_time`, `amr` and `cid` belong
-/// to people's tokens.
-#[derive(Serialize)]
-struct AccessTokenClaims<'c> {
-    iss: &'c str,
-    sub: &'c str,
-    aud: &'c str,
-    client_id: &'c str,
-    iat: u64,
-    exp: u64,
-    jti: String,
-    tid: &'c TenantId,
-    roles: &'c BTreeSet<Role>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    scope: Option<&'c str>,
-    tep: u32,
+/// What is served here.
+#[derive(Clone, Copy, Debug)]
+enum GrantType {
+    ClientCredentials,
+}
+
+/// What every grant is given.
+struct TokenRequest<'r> {
+    control: &'r ControlPlane,
+    /// The issuer that was asked.
+    at: &'r At,
+    form: &'r Form<'r>,
 }
 
 /// RFC 6749 5.1. `scope` is said even where it is what was asked for.
@@ -137,34 +88,6 @@ impl IntoResponse for TokenResponse {
     fn into_response(self) -> Response {
         (NOT_STORED, Json(self)).into_response()
     }
-}
-
-/// Everything the client may have, or exactly what it asked for of that (RFC 6749 3.3).
-fn granted_scopes<'m>(
-    asked: Option<&str>,
-    allowed: &'m BTreeSet<Scope>,
-) -> Result<BTreeSet<&'m Scope>, TokenRequestError> {
-    let Some(asked) = asked else { return Ok(allowed.iter().collect()) };
-    let named = |name: &str| allowed.iter().find(|scope| scope.as_str() == name);
-    asked.split(' ').map(|name| named(name).ok_or(TokenRequestError::Scope)).collect()
-}
-
-/// The audience: the resource asked for if it is one of ours, the default where none was
-/// (RFC 8707 2). A token is for one resource; a second `resource` is a parameter twice.
-fn resource<'c>(
-    control: &'c ControlPlane,
-    asked: Option<&str>,
-) -> Result<&'c Resource, TokenRequestError> {
-    let resources = &control.inner.config.resources;
-    match asked {
-        Some(uri) => resources.named(uri).ok_or(TokenRequestError::Target),
-        None => Ok(resources.default_resource()),
-    }
-}
-
-fn join(scopes: &BTreeSet<&Scope>) -> Option<String> {
-    let names: Vec<&str> = scopes.iter().map(|scope| scope.as_str()).collect();
-    (!names.is_empty()).then(|| names.join(" "))
 }
 
 fn is_form(content_type: &HeaderValue) -> bool {
@@ -188,20 +111,29 @@ pub(super) enum TokenRequestError {
     UnsupportedGrantType,
     #[error(transparent)]
     Credentials(#[from] CredentialsFault),
-    #[error("the client is not who it says")]
-    Client(RejectedClient),
-    #[error("tenant {tenant} is not served")]
-    TenantNotServed { tenant: TenantId },
-    #[error("a scope was asked for that the client may not have")]
-    Scope,
-    #[error("a resource was asked for that there is none of")]
-    Target,
+    #[error(transparent)]
+    Client(#[from] RejectedClient),
+    #[error("the client may not use this grant")]
+    UnauthorizedClient,
+    #[error("client {client} was not admitted: {why}")]
+    NotAdmitted { client: String, why: Refusal },
+    #[error(transparent)]
+    Issue(#[from] IssueError),
     #[error(transparent)]
     Storage(#[from] StorageError),
     #[error(transparent)]
     Key(#[from] KeyError),
     #[error(transparent)]
     Random(#[from] RandomError),
+}
+
+impl From<ClientAuthError> for TokenRequestError {
+    fn from(error: ClientAuthError) -> Self {
+        match error {
+            ClientAuthError::Credentials(fault) => Self::Credentials(fault),
+            ClientAuthError::Storage(error) => Self::Storage(error),
+        }
+    }
 }
 
 impl TokenRequestError {
@@ -235,11 +167,15 @@ impl TokenRequestError {
                 | CredentialsFault::Malformed,
             ) => unknown("send client_id and client_secret by HTTP Basic or in the body"),
             Self::Client(_) => unknown("client authentication failed"),
-            Self::TenantNotServed { .. } => {
+            Self::UnauthorizedClient => {
+                bad("unauthorized_client", "this client is not registered for this grant")
+            }
+            Self::NotAdmitted { .. } => {
                 bad("unauthorized_client", "no tokens are issued to this client at present")
             }
-            Self::Scope => bad("invalid_scope", "the client may not have every scope it asked for"),
-            Self::Target => bad("invalid_target", "there is no such resource"),
+            Self::Issue(error) => error
+                .answer()
+                .map(|(code, description)| (StatusCode::BAD_REQUEST, code, description)),
             Self::Storage(_) | Self::Key(_) | Self::Random(_) => None,
         }
     }
@@ -256,8 +192,8 @@ impl IntoResponse for TokenRequestError {
                 let client = client.as_ref().map(tracing::field::display);
                 tracing::warn!(client.id = client, known, "a client failed to authenticate");
             }
-            Self::TenantNotServed { tenant } => {
-                tracing::warn!(tenant.id = %tenant, "a token for a tenant that is not served was refused");
+            Self::NotAdmitted { client, why } => {
+                tracing::warn!(client.id = client, %why, "a client was not admitted");
             }
             _ => tracing::debug!(error = %self, "a token request was refused"),
         }

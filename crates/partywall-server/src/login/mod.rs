@@ -1,0 +1,7 @@
+//! Signing people in: what they showed, and the one gate that decides whether it lets them in.
+
+pub(crate) use admit::{Admitted, AdmittedPrincipal, Entry, Path, Refusal, admit, admit_machine};
+pub(crate) use proof::{Amr, Proof};
+
+mod admit;
+mod proof;

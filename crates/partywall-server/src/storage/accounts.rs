@@ -1,0 +1,105 @@
+//! The table of accounts.
+
+use partywall::Timestamp;
+use sea_orm::{ActiveValue::Set, ConnectionTrait, entity::prelude::*};
+
+use super::{StorageError, signed, unsigned};
+use crate::control::{Account, AccountId, AccountStatus, Email};
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "accounts")]
+pub(crate) struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub(crate) id: String,
+    pub(crate) email: String,
+    pub(crate) email_verified_at: Option<i64>,
+    pub(crate) status: String,
+    pub(crate) failures: i32,
+    pub(crate) locked_until: i64,
+    pub(crate) created_at: i64,
+    pub(crate) changed_at: i64,
+}
+
+#[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+pub(crate) enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+pub(crate) async fn insert(
+    db: &impl ConnectionTrait,
+    account: &Account,
+) -> Result<(), StorageError> {
+    let row = ActiveModel {
+        id: Set(account.id.as_str().to_owned()),
+        email: Set(account.email.as_str().to_owned()),
+        email_verified_at: Set(account.email_verified_at.map(|at| signed(at.0))),
+        status: Set(status_text(account.status).to_owned()),
+        failures: Set(0),
+        locked_until: Set(0),
+        created_at: Set(signed(account.created_at.0)),
+        changed_at: Set(signed(account.changed_at.0)),
+    };
+    Entity::insert(row).exec_without_returning(db).await?;
+    Ok(())
+}
+
+pub(crate) async fn find(
+    db: &impl ConnectionTrait,
+    id: &AccountId,
+) -> Result<Option<Account>, StorageError> {
+    let row = Entity::find_by_id(id.as_str()).one(db).await?;
+    row.as_ref().map(Account::try_from).transpose()
+}
+
+/// The account that signs in by this address.
+pub(crate) async fn find_by_email(
+    db: &impl ConnectionTrait,
+    email: &Email,
+) -> Result<Option<Account>, StorageError> {
+    let row = Entity::find().filter(Column::Email.eq(email.as_str())).one(db).await?;
+    row.as_ref().map(Account::try_from).transpose()
+}
+
+/// Notes that the account's owner receives mail at its address.
+pub(crate) async fn verify_email(
+    db: &impl ConnectionTrait,
+    id: &AccountId,
+    now: Timestamp,
+) -> Result<(), StorageError> {
+    Entity::update_many()
+        .col_expr(Column::EmailVerifiedAt, Expr::value(signed(now.0)))
+        .col_expr(Column::ChangedAt, Expr::value(signed(now.0)))
+        .filter(Column::Id.eq(id.as_str()))
+        .filter(Column::EmailVerifiedAt.is_null())
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
+impl TryFrom<&Model> for Account {
+    type Error = StorageError;
+
+    fn try_from(row: &Model) -> Result<Self, StorageError> {
+        let corrupt =
+            |column| StorageError::Corrupt { table: "accounts", row: row.id.clone(), column };
+        Ok(Self {
+            id: row.id.clone().try_into().map_err(|_| corrupt("id"))?,
+            email: row.email.parse().map_err(|_| corrupt("email"))?,
+            email_verified_at: row.email_verified_at.map(|at| Timestamp(unsigned(at))),
+            status: match row.status.as_str() {
+                "active" => AccountStatus::Active,
+                "locked" => AccountStatus::Locked,
+                _ => return Err(corrupt("status")),
+            },
+            created_at: Timestamp(unsigned(row.created_at)),
+            changed_at: Timestamp(unsigned(row.changed_at)),
+        })
+    }
+}
+
+pub(crate) fn status_text(status: AccountStatus) -> &'static str {
+    match status {
+        AccountStatus::Active => "active",
+        AccountStatus::Locked => "locked",
+    }
+}

@@ -1,0 +1,356 @@
+//! Values that are good for one use: authorization codes, pushed requests, device codes, action
+//! tokens, state, the ids of proofs. One table; the key is kind, tenant and hash together, so that
+//! a value of one kind or tenant is nothing under another (O-22, CVE-2026-4282).
+//!
+//! Redeeming is one statement. Of any number of redemptions at once, on any number of servers,
+//! exactly one is the first.
+
+use std::time::Duration;
+
+use aws_lc_rs::{digest, rand::SecureRandom};
+use base64ct::{Base64UrlUnpadded, Encoding};
+use partywall::{TenantId, Timestamp};
+use sea_orm::{ActiveValue::Set, ConnectionTrait, entity::prelude::*};
+use serde::{Serialize, de::DeserializeOwned};
+use zeroize::Zeroizing;
+
+use super::{Database, StorageError, signed, unsigned};
+use crate::{
+    random::{self, RandomError},
+    secret::Secret,
+};
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "single_use")]
+pub(crate) struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub(crate) kind: String,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub(crate) tenant_id: String,
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub(crate) hash: Vec<u8>,
+    pub(crate) payload: String,
+    pub(crate) created_at: i64,
+    pub(crate) expires_at: i64,
+    pub(crate) used_at: Option<i64>,
+}
+
+#[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+pub(crate) enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// What a value is good for. It is part of its key, of its hash, and readable in it.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(crate) enum Kind {
+    /// RFC 6749 4.1.2.
+    Code,
+    /// RFC 9126: a `request_uri`.
+    PushedRequest,
+    /// RFC 8628: what the device polls with.
+    DeviceCode,
+    /// RFC 8628: what the person types.
+    UserCode,
+    /// A sign-in under way, bound to a browser.
+    SignIn,
+    /// A WebAuthn challenge.
+    PasskeyChallenge,
+    /// A mail's link that proves an address.
+    VerifyEmail,
+    /// A mail's link that sets a new password.
+    ResetPassword,
+    /// A mail's link that makes somebody a member.
+    Invitation,
+    /// A client's assertion, by its `jti` (RFC 7523 3).
+    ClientAssertion,
+    /// A DPoP proof, by its `jti` (RFC 9449 11.1).
+    DpopProof,
+    /// An administrator's request, by its idempotency key.
+    Idempotency,
+}
+
+impl Kind {
+    /// Every kind, for tests that try each as each other.
+    #[cfg(test)]
+    pub(crate) const ALL: [Self; 12] = [
+        Self::Code,
+        Self::PushedRequest,
+        Self::DeviceCode,
+        Self::UserCode,
+        Self::SignIn,
+        Self::PasskeyChallenge,
+        Self::VerifyEmail,
+        Self::ResetPassword,
+        Self::Invitation,
+        Self::ClientAssertion,
+        Self::DpopProof,
+        Self::Idempotency,
+    ];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Code => "code",
+            Self::PushedRequest => "pushed_request",
+            Self::DeviceCode => "device_code",
+            Self::UserCode => "user_code",
+            Self::SignIn => "sign_in",
+            Self::PasskeyChallenge => "passkey_challenge",
+            Self::VerifyEmail => "verify_email",
+            Self::ResetPassword => "reset_password",
+            Self::Invitation => "invitation",
+            Self::ClientAssertion => "client_assertion",
+            Self::DpopProof => "dpop_proof",
+            Self::Idempotency => "idempotency",
+        }
+    }
+}
+
+/// The drawer a value lies in. A value that belongs to a tenant lies in that tenant's; `NO_TENANT`
+/// is for what is made before any tenant is known.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Drawer<'t> {
+    kind: Kind,
+    tenant: &'t str,
+}
+
+/// The tenant of values that are nobody's yet.
+const NO_TENANT: &str = "";
+
+impl<'t> Drawer<'t> {
+    pub(crate) fn of(kind: Kind, tenant: &'t TenantId) -> Self {
+        Self { kind, tenant: tenant.as_str() }
+    }
+
+    pub(crate) fn before_any_tenant(kind: Kind) -> Self {
+        Self { kind, tenant: NO_TENANT }
+    }
+
+    /// The hash covers the whole key, each part with its length, so that a stored hash is no use
+    /// in another drawer (B-25).
+    fn hash(self, value: &str) -> Vec<u8> {
+        let mut hash = digest::Context::new(&digest::SHA256);
+        hash.update(b"partywall single use v1");
+        for part in [self.kind.as_str(), self.tenant, value] {
+            hash.update(&(part.len() as u64).to_le_bytes());
+            hash.update(part.as_bytes());
+        }
+        hash.finish().as_ref().to_vec()
+    }
+}
+
+/// 256 random bits as text.
+pub(crate) fn draw(random: &dyn SecureRandom) -> Result<Secret<String>, RandomError> {
+    let bytes = Zeroizing::new(random::fill::<32>(random)?);
+    Ok(Secret::new(Base64UrlUnpadded::encode_string(&*bytes)))
+}
+
+/// Puts `value` into its drawer. `false` when it lies there already, used or not: for values that
+/// others choose (`jti`), that is the replay.
+pub(crate) async fn put(
+    db: &impl ConnectionTrait,
+    drawer: Drawer<'_>,
+    value: &str,
+    payload: &impl Serialize,
+    now: Timestamp,
+    lasts: Duration,
+) -> Result<bool, StorageError> {
+    let payload = serde_json::to_string(payload).map_err(|_| corrupt(drawer, "payload"))?;
+    let row = ActiveModel {
+        kind: Set(drawer.kind.as_str().to_owned()),
+        tenant_id: Set(drawer.tenant.to_owned()),
+        hash: Set(drawer.hash(value)),
+        payload: Set(payload),
+        created_at: Set(signed(now.0)),
+        expires_at: Set(signed((now + lasts).0)),
+        used_at: Set(None),
+    };
+    match Entity::insert(row).exec_without_returning(db).await.map_err(StorageError::from) {
+        Err(StorageError::Duplicate) => Ok(false),
+        inserted => inserted.map(|_| true),
+    }
+}
+
+/// What came of a redemption.
+#[derive(Debug)]
+pub(crate) enum Redeemed<T> {
+    /// The first and only one in time.
+    First(T),
+    /// It was used before: whoever has it may have stolen it.
+    Again(T),
+    /// There is none, or it has expired.
+    Unknown,
+}
+
+impl<T> Redeemed<T> {
+    /// The payload of the first redemption; nothing otherwise.
+    pub(crate) fn first(self) -> Option<T> {
+        match self {
+            Self::First(payload) => Some(payload),
+            Self::Again(_) | Self::Unknown => None,
+        }
+    }
+}
+
+/// Uses `value` up.
+pub(crate) async fn redeem<T: DeserializeOwned>(
+    db: &impl ConnectionTrait,
+    drawer: Drawer<'_>,
+    value: &str,
+    now: Timestamp,
+) -> Result<Redeemed<T>, StorageError> {
+    // One statement decides; the look afterwards only tells a replay from nothing.
+    let used = Entity::update_many()
+        .col_expr(Column::UsedAt, Expr::value(signed(now.0)))
+        .filter(at(drawer, value))
+        .filter(Column::UsedAt.is_null())
+        .filter(Column::ExpiresAt.gt(signed(now.0)))
+        .exec(db)
+        .await?;
+    let Some(row) = Entity::find().filter(at(drawer, value)).one(db).await? else {
+        return Ok(Redeemed::Unknown);
+    };
+    let payload = || serde_json::from_str(&row.payload).map_err(|_| corrupt(drawer, "payload"));
+    match (used.rows_affected, row.used_at) {
+        (1, _) => Ok(Redeemed::First(payload()?)),
+        (_, Some(_)) => Ok(Redeemed::Again(payload()?)),
+        _ => Ok(Redeemed::Unknown),
+    }
+}
+
+/// Reads `value` without using it up, if it is there, unused and in time.
+pub(crate) async fn peek<T: DeserializeOwned>(
+    db: &impl ConnectionTrait,
+    drawer: Drawer<'_>,
+    value: &str,
+    now: Timestamp,
+) -> Result<Option<T>, StorageError> {
+    let found = Entity::find().filter(at(drawer, value)).one(db).await?;
+    found
+        .filter(|row| row.used_at.is_none() && unsigned(row.expires_at) > now.0)
+        .map(|row| serde_json::from_str(&row.payload).map_err(|_| corrupt(drawer, "payload")))
+        .transpose()
+}
+
+/// Replaces the payload of `value`, if it is still unused and in time.
+pub(crate) async fn amend(
+    db: &impl ConnectionTrait,
+    drawer: Drawer<'_>,
+    value: &str,
+    payload: &impl Serialize,
+    now: Timestamp,
+) -> Result<bool, StorageError> {
+    let payload = serde_json::to_string(payload).map_err(|_| corrupt(drawer, "payload"))?;
+    let amended = Entity::update_many()
+        .col_expr(Column::Payload, Expr::value(payload))
+        .filter(at(drawer, value))
+        .filter(Column::UsedAt.is_null())
+        .filter(Column::ExpiresAt.gt(signed(now.0)))
+        .exec(db)
+        .await?;
+    Ok(amended.rows_affected == 1)
+}
+
+/// Forgets what has been expired for `kept` longer. Until then a replay is still told apart.
+pub(crate) async fn sweep(
+    db: &Database,
+    now: Timestamp,
+    kept: Duration,
+) -> Result<u64, StorageError> {
+    let before = signed(now.0.saturating_sub(kept.as_secs()));
+    let write = db.single().await;
+    let swept = Entity::delete_many().filter(Column::ExpiresAt.lt(before)).exec(write.db()).await?;
+    Ok(swept.rows_affected)
+}
+
+fn at(drawer: Drawer<'_>, value: &str) -> sea_orm::Condition {
+    sea_orm::Condition::all()
+        .add(Column::Kind.eq(drawer.kind.as_str()))
+        .add(Column::TenantId.eq(drawer.tenant))
+        .add(Column::Hash.eq(drawer.hash(value)))
+}
+
+fn corrupt(drawer: Drawer<'_>, column: &'static str) -> StorageError {
+    StorageError::Corrupt { table: "single_use", row: drawer.kind.as_str().to_owned(), column }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::DatabaseConfig;
+
+    const NOW: Timestamp = Timestamp(1_000);
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    async fn database(dir: &tempfile::TempDir) -> Database {
+        let path = dir.path().join("control.db");
+        Database::open(&DatabaseConfig::Sqlite { path }).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn o22_a_value_is_nothing_in_another_drawer() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = database(&dir).await;
+        let (acme, bond): (TenantId, TenantId) = ("acme".parse().unwrap(), "bond".parse().unwrap());
+        for kind in Kind::ALL {
+            let own = Drawer::of(kind, &acme);
+            put(db.reader(), own, "value", &kind.as_str(), NOW, MINUTE).await.unwrap();
+            let elsewhere = Kind::ALL
+                .into_iter()
+                .filter(|other| *other != kind)
+                .map(|other| Drawer::of(other, &acme))
+                .chain([Drawer::of(kind, &bond), Drawer::before_any_tenant(kind)]);
+            for drawer in elsewhere {
+                let redeemed = redeem::<String>(db.reader(), drawer, "value", NOW).await.unwrap();
+                assert!(redeemed.first().is_none_or(|payload| payload != kind.as_str()));
+            }
+        }
+        // The control: each in its own drawer is good, once.
+        for kind in Kind::ALL {
+            put(db.reader(), Drawer::of(kind, &bond), "mine", &kind.as_str(), NOW, MINUTE)
+                .await
+                .unwrap();
+            let own = Drawer::of(kind, &bond);
+            let first: Redeemed<String> = redeem(db.reader(), own, "mine", NOW).await.unwrap();
+            assert_eq!(first.first().as_deref(), Some(kind.as_str()));
+            let again: Redeemed<String> = redeem(db.reader(), own, "mine", NOW).await.unwrap();
+            assert!(matches!(again, Redeemed::Again(payload) if payload == kind.as_str()));
+        }
+    }
+
+    #[tokio::test]
+    async fn o03_a_value_is_good_until_it_expires() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = database(&dir).await;
+        let drawer = Drawer::before_any_tenant(Kind::Code);
+        put(db.reader(), drawer, "value", &1, NOW, MINUTE).await.unwrap();
+        assert!(!put(db.reader(), drawer, "value", &2, NOW, MINUTE).await.unwrap(), "put twice");
+        let late = NOW + MINUTE;
+        assert!(matches!(
+            redeem::<u8>(db.reader(), drawer, "value", late).await.unwrap(),
+            Redeemed::Unknown
+        ));
+        assert_eq!(peek::<u8>(db.reader(), drawer, "value", late).await.unwrap(), None);
+        assert!(amend(db.reader(), drawer, "value", &3, NOW).await.unwrap());
+        assert_eq!(peek::<u8>(db.reader(), drawer, "value", NOW).await.unwrap(), Some(3));
+        assert_eq!(sweep(&db, late, MINUTE).await.unwrap(), 0, "kept, to tell a replay");
+        assert_eq!(sweep(&db, late + MINUTE + MINUTE, MINUTE).await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn o03_of_a_hundred_redemptions_at_once_one_is_the_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let db = std::sync::Arc::new(database(&dir).await);
+        let drawer = Drawer::before_any_tenant(Kind::Code);
+        put(db.reader(), drawer, "value", &1, NOW, MINUTE).await.unwrap();
+        let mut all = tokio::task::JoinSet::new();
+        for _ in 0..100 {
+            let db = std::sync::Arc::clone(&db);
+            all.spawn(async move {
+                let write = db.single().await;
+                redeem::<u8>(write.db(), drawer, "value", NOW).await.unwrap().first().is_some()
+            });
+        }
+        let won = all.join_all().await.into_iter().filter(|won| *won).count();
+        assert_eq!(won, 1);
+    }
+}
