@@ -22,6 +22,8 @@ pub struct ServerConfig {
     pub resources: Resources,
     /// How long an access token lives: up to 24 hours.
     pub token_lifetime: Duration,
+    /// How long a client may refresh its tokens, from the sign-in on: up to 400 days.
+    pub refresh_lifetime: Duration,
     /// When signing keys change.
     pub keys: KeyPolicy,
     /// How long bundles may be served from.
@@ -44,6 +46,7 @@ impl ServerConfig {
             issuer,
             resources,
             token_lifetime: Duration::from_secs(10 * 60),
+            refresh_lifetime: Duration::from_secs(30 * 24 * 60 * 60),
             keys: KeyPolicy::default(),
             bundle: BundlePolicy::default(),
             external_issuers: Vec::new(),
@@ -55,6 +58,9 @@ impl ServerConfig {
         let Self { keys, bundle, token_lifetime, .. } = self;
         if !(Duration::from_secs(1)..=MAX_TOKEN_LIFETIME).contains(token_lifetime) {
             return Err(ConfigError::TokenLifetime { given: *token_lifetime });
+        }
+        if !(*token_lifetime..=MAX_REFRESH_LIFETIME).contains(&self.refresh_lifetime) {
+            return Err(ConfigError::RefreshLifetime { given: self.refresh_lifetime });
         }
         // RFC 9068 leaves it open; R-02 asks for twice the longest cache life.
         if keys.publish_ahead < 2 * keys.jwks_max_age {
@@ -80,6 +86,7 @@ impl ServerConfig {
 }
 
 const MAX_TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_REFRESH_LIFETIME: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 /// How far clocks of servers and enforcement points may be apart.
 pub(crate) const CLOCKS_DISAGREE: Duration = Duration::from_secs(60);
 
@@ -244,6 +251,12 @@ pub enum ConfigError {
     /// Tokens would live too long, or not at all.
     #[error("token lifetime {given:?}: expected between one second and 24 hours")]
     TokenLifetime {
+        /// What was given.
+        given: Duration,
+    },
+    /// Refresh tokens would live too long, or shorter than what they refresh.
+    #[error("refresh lifetime {given:?}: expected between a token's lifetime and 400 days")]
+    RefreshLifetime {
         /// What was given.
         given: Duration,
     },

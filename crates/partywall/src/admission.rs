@@ -44,7 +44,10 @@ pub(crate) fn check(identity: &Identity, bundle: &Bundle, now: Timestamp) -> Res
     let revocations = bundle.revocations();
     let token = identity.token_id.as_deref();
     let subjects = [Some(identity.principal.subject()), identity.actor.as_ref()];
-    if token.is_some_and(|jti| revocations.refuses_token(&identity.issuer, jti))
+    // What an issuer puts before a dot names the grant that all of a family's tokens are of.
+    let family = token.and_then(|jti| jti.split_once('.')).map(|(family, _)| family);
+    let mut names = [token, family].into_iter().flatten();
+    if names.any(|jti| revocations.refuses_token(&identity.issuer, jti))
         || subjects.into_iter().flatten().any(|subject| {
             revocations.refuses_subject(&identity.tenant, subject, identity.issued_at)
         })

@@ -19,7 +19,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::{
     bundle::{CompileError, Publisher},
     config::{ConfigError, ServerConfig},
-    keys::{BundleSigner, KeyError, KeyRing, RingError, TokenKeys},
+    keys::{BundleSigner, KeyError, KeyRing, RefreshKey, RingError, TokenKeys},
     random::RandomError,
     storage::{
         AuditEvent, Change, Database, StorageError, audit, directory,
@@ -32,6 +32,7 @@ pub use application::{
     Grant, InvalidApplication, NewApplication, Registration,
 };
 pub use decoy::{Decoy, SignedDecoy};
+pub(crate) use grant::{GrantEnd, NewGrant};
 pub(crate) use machine::SecretHash;
 pub use machine::{
     ClientId, ClientSecret, InvalidMachine, Machine, MachineCredentials, MachineStatus, NewMachine,
@@ -47,6 +48,7 @@ pub use user::{InvalidUser, NewUser, User, UserId, UserStatus};
 mod account;
 mod application;
 mod decoy;
+mod grant;
 mod machine;
 mod opening;
 mod revocation;
@@ -70,6 +72,7 @@ pub(crate) struct Inner {
     policy: ArcSwap<Policy>,
     pub(crate) ring: KeyRing,
     pub(crate) bundle_signer: BundleSigner,
+    pub(crate) refresh_key: RefreshKey,
     pub(crate) publisher: Publisher,
     /// The latest generation known here; long polls wait on it.
     pub(crate) generation: watch::Sender<Generation>,
@@ -98,6 +101,7 @@ impl ControlPlane {
         let now = clock.now();
         opening::prepare_keys(&db, &config, now).await?;
         let bundle_signer = opening::bundle_signer(&db, &config, now).await?;
+        let refresh_key = opening::refresh_key(&db, &config, now).await?;
         let policy = opening::note_policy(&db, &config, now).await?;
         let control = Self {
             inner: Arc::new(Inner {
@@ -108,6 +112,7 @@ impl ControlPlane {
                 policy: ArcSwap::from_pointee(policy),
                 ring: KeyRing::default(),
                 bundle_signer,
+                refresh_key,
                 publisher: Publisher::default(),
                 generation: watch::Sender::new(Generation(0)),
                 polls: Semaphore::new((crate::connections::at_most() / 4).max(1)),

@@ -1,6 +1,7 @@
 //! What opening a control plane settles: whose sealing key it is, that there is a bundle key, and
 //! that enforcement points can use the issuers they are about to hear of.
 
+use aws_lc_rs::rand::SystemRandom;
 use partywall::{
     Timestamp,
     token::{IssuerError, IssuerFault, KeySource, TrustedIssuers},
@@ -10,7 +11,7 @@ use serde_json::json;
 use super::{OpenError, by_itself};
 use crate::{
     config::ServerConfig,
-    keys::{BundleSigner, KeyPurpose, SealError, SigningAlgorithm, StoredKey},
+    keys::{BundleSigner, KeyPurpose, RefreshKey, SealError, SigningAlgorithm, StoredKey},
     storage::{
         Database,
         policy::{self, Policy},
@@ -91,6 +92,30 @@ pub(super) async fn bundle_signer(
         }
     };
     Ok(BundleSigner::open(&key, &config.sealing_key)?)
+}
+
+/// What refresh tokens are authenticated with, drawn on first use.
+pub(super) async fn refresh_key(
+    db: &Database,
+    config: &ServerConfig,
+    now: Timestamp,
+) -> Result<RefreshKey, OpenError> {
+    const NAME: &str = "refresh_key";
+    if let Some(sealed) = settings::get(db.reader(), NAME).await? {
+        return Ok(RefreshKey::open(&sealed, &config.sealing_key)?);
+    }
+    let change = db.change(now).await?;
+    // Another server may have been quicker: there is one key, and all servers have it.
+    let sealed = match settings::get(change.rows(), NAME).await? {
+        Some(sealed) => sealed,
+        None => {
+            let sealed = RefreshKey::draw(&SystemRandom::new(), &config.sealing_key)?;
+            settings::set(change.rows(), NAME, sealed.clone()).await?;
+            change.commit(by_itself("refresh_key.create", json!({}))).await?;
+            sealed
+        }
+    };
+    Ok(RefreshKey::open(&sealed, &config.sealing_key)?)
 }
 
 /// Which issuers are trusted and how long things live is configuration, and part of the bundle:

@@ -25,6 +25,7 @@ use crate::{
 };
 
 mod client_credentials;
+pub(crate) mod refresh_token;
 
 pub(super) const PATH: &str = "/token";
 

@@ -253,7 +253,6 @@ fn grants() -> TableCreateStatement {
         .col(string_null("dpop_jkt"))
         .col(big_integer("turn"))
         .col(big_integer("turned_at"))
-        .col(string_null("jti"))
         .col(big_integer("created_at"))
         .col(big_integer("expires_at"))
         .col(big_integer_null("revoked_at"))
