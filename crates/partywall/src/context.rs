@@ -127,6 +127,8 @@ pub(crate) struct Credential {
     pub(crate) rules: u64,
     /// The latest state of the enforcement point it was admitted in.
     pub(crate) admitted: AtomicU64,
+    /// The key whose proof each request must bring along (RFC 9449).
+    pub(crate) bound_to: Option<Arc<str>>,
     /// The issuer's key that signed it.
     pub(crate) key: Option<KeyFingerprint>,
     pub(crate) identity: Identity,
@@ -136,7 +138,7 @@ impl Credential {
     /// One that nobody remembers: a job's, or a test's.
     pub(crate) fn unremembered(identity: Identity) -> Self {
         let (dies, rules, admitted) = (Timestamp(0), 0, AtomicU64::new(0));
-        Self { dies, rules, admitted, key: None, identity }
+        Self { dies, rules, admitted, bound_to: None, key: None, identity }
     }
 }
 

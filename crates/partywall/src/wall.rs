@@ -21,7 +21,10 @@ use crate::{
         Loaded, SignedBundle,
     },
     context::Credential,
-    token::{AccessToken, IssuerConfig, IssuerError, KeySet, KeySource, TrustedIssuers},
+    token::{
+        AccessToken, IssuerConfig, IssuerError, KeySet, KeySource, ProofError, TokenError,
+        TrustedIssuers,
+    },
 };
 
 /// An enforcement point: turns access tokens into [`TenantContext`]s, by itself.
@@ -52,6 +55,9 @@ pub(crate) struct Inner {
     /// Held while a bundle is taken, from its check to its place on disk.
     keeper: Mutex<Keeper>,
     remembered: Cache<[u8; 32], Arc<Credential>>,
+    /// Proofs of possession seen here, by their key and id: as many as tokens. A proof is too old
+    /// after a minute, whether or not it is still among them.
+    proofs: Cache<[u8; 32], ()>,
     /// The only tenant served here, where there is one (M-12).
     pinned_to: Option<TenantId>,
     /// Issuers, and where their keys are.
@@ -95,6 +101,7 @@ impl Partywall {
         let digest = token.digest();
         if let Some(remembered) = self.0.remembered.get(&digest) {
             if holds(&remembered, state, now)? {
+                self.check_possession(&token, remembered.bound_to.as_deref(), now)?;
                 return Ok(TenantContext::new(remembered, Arc::clone(&state.bundle)));
             }
             self.0.remembered.remove(&digest);
@@ -110,11 +117,13 @@ impl Partywall {
         now: Timestamp,
     ) -> Result<TenantContext, Refusal> {
         let claims = token.verify(&state.issuers, now)?;
+        self.check_possession(&token, claims.bound_to.as_deref(), now)?;
         self.check_pin(&claims.tenant, &claims.principal)?;
         let credential = Arc::new(Credential {
             dies: claims.expires_at + claims.leeway,
             rules: state.rules,
             admitted: AtomicU64::new(state.stamp),
+            bound_to: claims.bound_to.clone(),
             key: Some(claims.key),
             identity: Identity::from(claims),
         });
@@ -122,6 +131,25 @@ impl Partywall {
         let context = admission::admit(Arc::clone(&credential), bundle, now)?;
         self.0.remembered.insert(digest, credential);
         Ok(context)
+    }
+
+    /// A token that is bound to a key comes with a proof each time, and with no proof twice.
+    fn check_possession(
+        &self,
+        token: &AccessToken<'_>,
+        bound_to: Option<&str>,
+        now: Timestamp,
+    ) -> Result<(), TokenError> {
+        let Some(proven) = token.check_possession(bound_to, now)? else { return Ok(()) };
+        let mut first = false;
+        let seen = self.0.proofs.get_or_insert_with(&proven.digest(), || {
+            first = true;
+            Ok::<_, std::convert::Infallible>(())
+        });
+        match (seen, first) {
+            (Ok(()), true) => Ok(()),
+            _ => Err(TokenError::ProofRejected(Box::new(ProofError::Replayed))),
+        }
     }
 
     /// Takes a bundle or a delta: checks it, puts it in force, keeps it on disk.
@@ -405,6 +433,7 @@ impl Builder {
             state: ArcSwapOption::empty(),
             replacing: Mutex::new(()),
             remembered: Cache::new(self.remembered),
+            proofs: Cache::new(self.remembered),
             pinned_to: self.pinned_to,
             #[cfg(feature = "http")]
             key_urls: tokio::sync::watch::Sender::default(),

@@ -9,25 +9,39 @@ use std::{
 
 use ::axum::{
     body::Body,
-    http::{HeaderMap, Request, StatusCode, header::AUTHORIZATION},
+    http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header::AUTHORIZATION},
     response::{IntoResponse, Response},
 };
 use futures_util::future::Either;
 use tower::{Layer, Service};
 
 use super::{Hint, Problem, hint};
-use crate::{AccessToken, Partywall, Refusal, TenantContext, token::TokenError};
+use crate::{
+    AccessToken, Partywall, Refusal, TenantContext,
+    token::{DpopProof, TokenError},
+};
 
 /// See [`Partywall::layer`].
 #[derive(Clone)]
 pub struct WallLayer {
     wall: Partywall,
     hints: Arc<[Hint]>,
+    origin: Option<Arc<str>>,
 }
 
 impl WallLayer {
     pub(super) fn new(wall: Partywall) -> Self {
-        Self { wall, hints: Arc::new([]) }
+        Self { wall, hints: Arc::new([]), origin: None }
+    }
+
+    /// Lets in tokens that are bound to a key, if each request proves that its sender holds it
+    /// (RFC 9449). `origin` is this service's address as its callers know it, without a path:
+    /// `https://api.example.com`. Proofs are for an address, and behind a proxy no request says
+    /// which that is. Without an origin such tokens are refused: a bearer token they are not.
+    #[must_use]
+    pub fn dpop(mut self, origin: impl Into<Arc<str>>) -> Self {
+        self.origin = Some(origin.into());
+        self
     }
 
     /// Reads a tenant hint. It can only *select among* what the token proves (M-05, T-01): a
@@ -44,7 +58,12 @@ impl<S> Layer<S> for WallLayer {
     type Service = WallService<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        WallService { wall: self.wall.clone(), hints: Arc::clone(&self.hints), inner }
+        WallService {
+            wall: self.wall.clone(),
+            hints: Arc::clone(&self.hints),
+            origin: self.origin.clone(),
+            inner,
+        }
     }
 }
 
@@ -53,6 +72,7 @@ impl<S> Layer<S> for WallLayer {
 pub struct WallService<S> {
     wall: Partywall,
     hints: Arc<[Hint]>,
+    origin: Option<Arc<str>>,
     inner: S,
 }
 
@@ -94,12 +114,30 @@ where
 
 impl<S> WallService<S> {
     fn admit(&self, request: &Request<Body>) -> Result<TenantContext, Turned> {
-        let context = bearer(request.headers()).and_then(|token| self.wall.verify(token))?;
+        let context = self.verify(request)?;
         let is_own = |named: &str| is_own(&context, named);
         match self.hints.iter().find(|hint| !hint.agrees(request, is_own)) {
             Some(hint) => Err(Turned::Crossing { hint: hint.clone(), context }),
             None => Ok(context),
         }
+    }
+
+    /// The token, and with the scheme `DPoP` the proof that comes with it (RFC 9449 7.1).
+    fn verify(&self, request: &Request<Body>) -> Result<TenantContext, Refusal> {
+        let (headers, method) = (request.headers(), request.method().as_str());
+        let authorization = the_one(headers, AUTHORIZATION, "two Authorization headers")?;
+        let authorization = authorization.ok_or(TokenError::Missing)?;
+        let (Some(origin), Ok(token)) =
+            (&self.origin, AccessToken::from_dpop_header(authorization))
+        else {
+            return self.wall.verify(AccessToken::from_header(authorization)?);
+        };
+        let proof = the_one(headers, DPOP, "two DPoP headers")?;
+        let proof = proof.and_then(|proof| std::str::from_utf8(proof).ok());
+        let proof = DpopProof::new(proof.ok_or(TokenError::ProofRequired)?);
+        let path = hint::uris(request).next().unwrap_or(request.uri()).path();
+        let uri = format!("{origin}{path}");
+        self.wall.verify(token.with_proof(proof, method, &uri))
     }
 
     /// The issuer may have a key it published a moment ago.
@@ -131,17 +169,21 @@ fn is_own(context: &TenantContext, named: &str) -> bool {
     named == context.tenant().as_str() || Some(named) == slug
 }
 
-/// The one bearer token of the `Authorization` header. A token anywhere else is no token (O-23).
-fn bearer(headers: &HeaderMap) -> Result<AccessToken<'_>, Refusal> {
-    let mut values = headers.get_all(AUTHORIZATION).iter();
+/// The value of a header that must not be there twice. A token anywhere else is no token (O-23).
+fn the_one<'r>(
+    headers: &'r HeaderMap,
+    name: HeaderName,
+    twice: &'static str,
+) -> Result<Option<&'r [u8]>, TokenError> {
+    let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
-        (None, _) => Err(TokenError::Missing.into()),
-        (Some(value), None) => Ok(AccessToken::from_header(value.as_bytes())?),
-        (Some(_), Some(_)) => {
-            Err(TokenError::Malformed { what: "two Authorization headers" }.into())
-        }
+        (value, None) => Ok(value.map(HeaderValue::as_bytes)),
+        (_, Some(_)) => Err(TokenError::Malformed { what: twice }),
     }
 }
+
+/// Where a proof of possession is (RFC 9449 4.1).
+const DPOP: HeaderName = HeaderName::from_static("dpop");
 
 /// Why a request does not reach the handler.
 enum Turned {

@@ -158,6 +158,13 @@ impl IntoResponse for Refusal {
             Self::Token(TokenError::Malformed { .. }) => {
                 r#"Bearer realm="partywall", error="invalid_request""#
             }
+            // RFC 9449 7.1: which scheme would have done.
+            Self::Token(TokenError::ProofRequired) => {
+                r#"DPoP realm="partywall", error="invalid_token", algs="ES256 EdDSA PS256 RS256""#
+            }
+            Self::Token(TokenError::ProofRejected(_)) => {
+                r#"DPoP realm="partywall", error="invalid_dpop_proof", algs="ES256 EdDSA PS256 RS256""#
+            }
             _ => r#"Bearer realm="partywall", error="invalid_token""#,
         };
         let mut response = Problem::of(StatusCode::UNAUTHORIZED).into_response();

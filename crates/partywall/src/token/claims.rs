@@ -11,6 +11,7 @@ use super::{
     issuer::{ClaimPath, ClaimRule, Rules, TenantRule, TrustedKey},
     json::{Json, Number, Object},
     profile::ActorRule,
+    proof,
 };
 use crate::{Principal, Role, SubjectId, TenantId, Timestamp};
 
@@ -44,6 +45,8 @@ pub(crate) struct VerifiedClaims {
     pub(crate) tenant_epoch: Option<u32>,
     /// `act.sub` (RFC 8693 4.1)
     pub(crate) actor: Option<SubjectId>,
+    /// `cnf.jkt` (RFC 9449 6.1)
+    pub(crate) bound_to: Option<Arc<str>>,
 }
 
 impl VerifiedClaims {
@@ -87,6 +90,7 @@ impl VerifiedClaims {
             connection: claims.own_text(rules, "cid")?,
             tenant_epoch: claims.tenant_epoch(rules)?,
             actor: claims.actor()?,
+            bound_to: proof::bound_to(&claims)?,
         })
     }
 }
@@ -144,6 +148,9 @@ pub struct TokenFacts {
     /// Who really acts, on the subject's behalf.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub actor: Option<SubjectId>,
+    /// The key it is bound to, by its thumbprint (RFC 9449 6.1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bound_to: Option<String>,
 }
 
 impl From<VerifiedClaims> for TokenFacts {
@@ -170,6 +177,7 @@ impl From<VerifiedClaims> for TokenFacts {
             connection: claims.connection,
             tenant_epoch: claims.tenant_epoch,
             actor: claims.actor,
+            bound_to: claims.bound_to.map(|jkt| jkt.as_ref().to_owned()),
         }
     }
 }
@@ -237,6 +245,39 @@ impl<'p> Claims<'p> {
             return Err(TokenError::LifetimeTooLong { expires, max_seconds });
         }
         Ok(Times { issued_at, expires_at: expires.min(latest) })
+    }
+
+    /// When a proof was made.
+    pub(super) fn issued_at(&self) -> Result<Timestamp, TokenError> {
+        Ok(self.date("iat")?.ok_or_else(|| TokenError::missing("iat"))?.floor)
+    }
+
+    /// When an assertion expires: soon, whether or not it says when it was made.
+    pub(super) fn short_life(
+        &self,
+        leeway: Duration,
+        max_lifetime: Duration,
+        now: Timestamp,
+    ) -> Result<Timestamp, TokenError> {
+        let expires = self.date("exp")?.ok_or_else(|| TokenError::missing("exp"))?.floor;
+        if expires + leeway <= now {
+            return Err(TokenError::Expired { expired: expires, now });
+        }
+        if expires > now + max_lifetime + leeway {
+            let max_seconds = max_lifetime.as_secs();
+            return Err(TokenError::LifetimeTooLong { expires, max_seconds });
+        }
+        if let Some(not_before) = self.date("nbf")?.map(|date| date.ceil)
+            && not_before > now + leeway
+        {
+            return Err(TokenError::NotYetValid { not_before, now });
+        }
+        if let Some(issued_at) = self.date("iat")?.map(|date| date.floor)
+            && issued_at > now + leeway
+        {
+            return Err(TokenError::IssuedInFuture { issued_at, now });
+        }
+        Ok(expires)
     }
 
     /// Exactly one tenant (M-04).

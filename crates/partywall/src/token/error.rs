@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, sync::Arc};
 
-use super::json::JsonFault;
+use super::{ProofError, json::JsonFault};
 use crate::{TenantId, Timestamp};
 
 /// The check that refused a token. Written for the operator's log: a caller only learns that its
@@ -182,6 +182,15 @@ pub enum TokenError {
         /// The longest life allowed, in seconds.
         max_seconds: u64,
     },
+    /// The token is bound to a key, and came without a proof that its sender holds it.
+    #[error("the token is bound to a key: send it as `DPoP` with a proof, where those are checked")]
+    ProofRequired,
+    /// The token came with a proof, and is bound to no key: a thief could make that proof, too.
+    #[error("the token came with a DPoP proof, and is not bound to a key")]
+    NotBound,
+    /// The proof that came with the token does not hold.
+    #[error(transparent)]
+    ProofRejected(Box<ProofError>),
     /// The token names no tenant (M-04).
     #[error("the token names no tenant: `{claim}` has none")]
     TenantMissing {
@@ -262,6 +271,9 @@ impl TokenError {
             Self::NotYetValid { .. } => "token_not_yet_valid",
             Self::IssuedInFuture { .. } => "issued_in_future",
             Self::LifetimeTooLong { .. } => "lifetime_too_long",
+            Self::ProofRequired => "proof_required",
+            Self::NotBound => "proof_without_binding",
+            Self::ProofRejected(error) => error.code(),
             Self::TenantMissing { .. } => "tenant_missing",
             Self::TenantAmbiguous { .. } => "tenant_ambiguous",
             Self::TenantInvalid { .. } => "tenant_invalid",

@@ -74,6 +74,12 @@ impl<'a> Object<'a> {
         self.0.iter().find(|(found, _)| found == name).map(|(_, value)| value)
     }
 
+    /// Takes a value out.
+    pub(super) fn take(&mut self, name: &str) -> Option<Json<'a>> {
+        let at = self.0.iter().position(|(found, _)| found == name)?;
+        Some(self.0.swap_remove(at).1)
+    }
+
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.iter().map(|(name, _)| name.as_ref())
     }

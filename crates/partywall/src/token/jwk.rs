@@ -227,7 +227,7 @@ pub(super) enum Material {
 }
 
 impl PublicKey {
-    fn read(entry: &Json<'_>) -> Result<Self, SkipReason> {
+    pub(super) fn read(entry: &Json<'_>) -> Result<Self, SkipReason> {
         let jwk = entry.as_object().ok_or(SkipReason::NotAnObject)?;
         if ["d", "p", "q", "dp", "dq", "qi", "oth", "k"].iter().any(|part| jwk.get(part).is_some())
         {

@@ -52,7 +52,20 @@ impl<'t> CompactJws<'t> {
 
     /// Reads the header strictly.
     pub(super) fn header(&self) -> Result<Header<'_>, TokenError> {
-        Header::read(&Object::parse(&self.header).map_err(in_part("header"))?)
+        Ok(self.header_and(KeyPlace::Configured)?.0)
+    }
+
+    /// Reads the header strictly, and the key it brings where its kind brings one.
+    pub(super) fn header_and(
+        &self,
+        key: KeyPlace,
+    ) -> Result<(Header<'_>, Option<Json<'_>>), TokenError> {
+        let mut header = Object::parse(&self.header).map_err(in_part("header"))?;
+        let jwk = match key {
+            KeyPlace::Configured => None,
+            KeyPlace::Header => header.take("jwk"),
+        };
+        Ok((Header::read(&header)?, jwk))
     }
 
     /// Reads the payload strictly. Until [`signature`](Self::signature) was checked over
@@ -75,6 +88,15 @@ impl<'t> CompactJws<'t> {
     pub(super) fn signature(&self) -> &[u8] {
         &self.signature
     }
+}
+
+/// Where the key of a kind of token is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum KeyPlace {
+    /// Where we are configured to look; a header that brings one is refused.
+    Configured,
+    /// In the header: a proof of possession is of whatever key it brings (RFC 9449 4.2).
+    Header,
 }
 
 /// What a header may say.

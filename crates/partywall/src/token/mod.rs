@@ -30,6 +30,7 @@ use jws::CompactJws;
 
 pub use algorithm::Algorithm;
 pub use artefact::{ArtefactRules, verify_artefact};
+pub use assertion::{Asserted, AssertionRules, verify_assertion};
 pub use claims::TokenFacts;
 pub use error::TokenError;
 pub use issuer::{
@@ -38,6 +39,7 @@ pub use issuer::{
 pub use json::JsonFault;
 pub use jwk::{KeySet, KeySetError, SkipReason, SkippedKey};
 pub use profile::Profile;
+pub use proof::{DpopProof, ProofError, Proven, ProvenRequest};
 #[cfg(feature = "http")]
 pub use refresh::{KeyRefresher, RefreshError};
 #[cfg(feature = "sign")]
@@ -45,6 +47,7 @@ pub use sign::{SignError, SigningKey};
 
 mod algorithm;
 mod artefact;
+mod assertion;
 mod claims;
 mod error;
 mod issuer;
@@ -52,6 +55,7 @@ mod json;
 mod jwk;
 mod jws;
 mod profile;
+mod proof;
 #[cfg(feature = "http")]
 mod refresh;
 #[cfg(feature = "sign")]
@@ -68,12 +72,32 @@ pub const MAX_TOKEN_LEN: usize = 16 * 1024;
 /// # let token = partywall::AccessToken::new("a.b.c");
 /// println!("{token:?}"); // a token in a log is a token in other hands
 /// ```
-pub struct AccessToken<'a>(&'a str);
+pub struct AccessToken<'a> {
+    text: &'a str,
+    proof: Option<Possession<'a>>,
+}
+
+/// What shows that a token's sender holds the key it is bound to.
+#[derive(Clone, Copy)]
+struct Possession<'a> {
+    proof: DpopProof<'a>,
+    method: &'a str,
+    uri: &'a str,
+}
 
 impl<'a> AccessToken<'a> {
-    /// Takes a token.
+    /// Takes a bearer token. One that is bound to a key is refused without a
+    /// [proof](Self::with_proof).
     pub fn new(token: &'a str) -> Self {
-        Self(token)
+        Self { text: token, proof: None }
+    }
+
+    /// The token with the proof that its sender holds its key (RFC 9449 7.1), which must be for
+    /// this method and this address (`https://host/path`, as the client knows it). A token that is
+    /// bound to no key is refused with one.
+    #[must_use]
+    pub fn with_proof(self, proof: DpopProof<'a>, method: &'a str, uri: &'a str) -> Self {
+        Self { proof: Some(Possession { proof, method, uri }), ..self }
     }
 
     /// Takes the token out of the value of an `Authorization` header (RFC 6750 2.1): the scheme
@@ -84,9 +108,22 @@ impl<'a> AccessToken<'a> {
     /// [`TokenError::Missing`] when the header is of another scheme, [`TokenError::Malformed`] when
     /// it is not, and [`TokenError::TooLarge`] before anything is done with a token of that size.
     pub fn from_header(value: &'a [u8]) -> Result<Self, TokenError> {
-        const SCHEME: &[u8] = b"bearer";
-        let rest = match value.split_at_checked(SCHEME.len()) {
-            Some((scheme, rest)) if scheme.eq_ignore_ascii_case(SCHEME) => rest,
+        Self::of_scheme(b"bearer", value)
+    }
+
+    /// The same of the scheme `DPoP` (RFC 9449 7.1). The token wants a
+    /// [proof](Self::with_proof).
+    ///
+    /// # Errors
+    ///
+    /// As [`from_header`](Self::from_header).
+    pub fn from_dpop_header(value: &'a [u8]) -> Result<Self, TokenError> {
+        Self::of_scheme(b"dpop", value)
+    }
+
+    fn of_scheme(name: &[u8], value: &'a [u8]) -> Result<Self, TokenError> {
+        let rest = match value.split_at_checked(name.len()) {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case(name) => rest,
             _ => return Err(TokenError::Missing),
         };
         let malformed = |what| Err(TokenError::Malformed { what });
@@ -110,20 +147,20 @@ impl<'a> AccessToken<'a> {
             return malformed("expected one token of letters, digits and -._~+/");
         }
         match std::str::from_utf8(token) {
-            Ok(token) => Ok(Self(token)),
+            Ok(token) => Ok(Self::new(token)),
             Err(_) => malformed("expected ASCII"),
         }
     }
 
     /// Refuses what is longer than any token that is read, before it is worth a hash (J-14).
     pub(crate) fn check_length(&self) -> Result<(), TokenError> {
-        let bytes = self.0.len();
+        let bytes = self.text.len();
         if bytes > MAX_TOKEN_LEN { Err(TokenError::TooLarge { bytes }) } else { Ok(()) }
     }
 
     /// SHA-256 of the whole token, signature included: what a cache may know it by.
     pub(crate) fn digest(&self) -> [u8; 32] {
-        digest(&SHA256, self.0.as_bytes()).as_ref().first_chunk().copied().unwrap_or_default()
+        digest(&SHA256, self.text.as_bytes()).as_ref().first_chunk().copied().unwrap_or_default()
     }
 
     /// What the token proves, if all of the module's checks hold at `now`.
@@ -132,11 +169,33 @@ impl<'a> AccessToken<'a> {
     ///
     /// The check that does not.
     pub(crate) fn verify(
-        self,
+        &self,
         issuers: &TrustedIssuers,
         now: Timestamp,
     ) -> Result<VerifiedClaims, TokenError> {
-        verify(self.0, issuers, now)
+        verify(self.text, issuers, now)
+    }
+
+    /// Whether its sender holds the key the token is bound to, where it is bound to one: then what
+    /// the proof proved, which must not have been seen before.
+    pub(crate) fn check_possession(
+        &self,
+        bound_to: Option<&str>,
+        now: Timestamp,
+    ) -> Result<Option<Proven>, TokenError> {
+        let Possession { proof, method, uri } = match (self.proof, bound_to) {
+            (None, None) => return Ok(None),
+            (None, Some(_)) => return Err(TokenError::ProofRequired),
+            (Some(_), None) => return Err(TokenError::NotBound),
+            (Some(possession), Some(_)) => possession,
+        };
+        let request = ProvenRequest { method, uri, access_token: Some(self.text) };
+        let rejected = |error| TokenError::ProofRejected(Box::new(error));
+        let proven = proof.verify(request, now).map_err(rejected)?;
+        if Some(proven.key_thumbprint.as_str()) != bound_to {
+            return Err(rejected(ProofError::OtherKey));
+        }
+        Ok(Some(proven))
     }
 }
 

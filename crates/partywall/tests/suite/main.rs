@@ -6,6 +6,7 @@ mod carry;
 mod http;
 mod kept;
 mod observed;
+mod possession;
 mod servers;
 mod source;
 mod wall;

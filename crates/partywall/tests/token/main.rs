@@ -11,6 +11,7 @@
 )]
 
 mod artefacts;
+mod assertions;
 mod claims;
 mod envoy;
 mod header;
