@@ -5,3 +5,4 @@ pub(crate) use proof::{Amr, Proof};
 
 mod admit;
 mod proof;
+pub(crate) mod session;

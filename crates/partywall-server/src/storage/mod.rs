@@ -29,6 +29,7 @@ mod migration;
 pub(crate) mod policy;
 pub(crate) mod revocations;
 pub(crate) mod security_events;
+pub(crate) mod sessions;
 pub(crate) mod settings;
 pub(crate) mod sign_in_policies;
 pub(crate) mod signing_keys;

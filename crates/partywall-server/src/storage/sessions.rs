@@ -1,0 +1,384 @@
+//! The tables of sessions: one row per browser, and one per tenant a browser has shown something
+//! to (I-14). A browser's row lets nobody in anywhere; a tenant's row does, as long as the gate
+//! agrees.
+
+use partywall::{TenantId, Timestamp};
+use sea_orm::{
+    ActiveValue::Set, ConnectionTrait, ExprTrait, QueryOrder, QuerySelect, entity::prelude::*,
+};
+
+use super::{StorageError, signed, unsigned};
+use crate::{
+    control::{AccountId, UserId},
+    login::{Amr, Proof},
+};
+
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "sessions")]
+pub(crate) struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub(crate) id_hash: Vec<u8>,
+    pub(crate) account_id: Option<String>,
+    pub(crate) amr: String,
+    pub(crate) auth_time: i64,
+    pub(crate) created_at: i64,
+    pub(crate) seen_at: i64,
+    pub(crate) expires_at: i64,
+}
+
+#[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+pub(crate) enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// What a browser has shown to one tenant.
+pub(crate) mod proofs {
+    use sea_orm::entity::prelude::*;
+
+    #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+    #[sea_orm(table_name = "session_proofs")]
+    pub(crate) struct Model {
+        #[sea_orm(primary_key, auto_increment = false)]
+        pub(crate) sid: String,
+        pub(crate) session_hash: Vec<u8>,
+        pub(crate) tenant_id: String,
+        pub(crate) user_id: String,
+        pub(crate) connection: Option<String>,
+        pub(crate) amr: String,
+        pub(crate) auth_time: i64,
+        pub(crate) created_at: i64,
+        pub(crate) expires_at: i64,
+        pub(crate) ended_at: Option<i64>,
+        pub(crate) user_agent: String,
+    }
+
+    #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
+    pub(crate) enum Relation {}
+
+    impl ActiveModelBehavior for ActiveModel {}
+}
+
+/// One browser.
+#[derive(Clone, Debug)]
+pub(crate) struct Session {
+    /// SHA-256 of what the browser's cookie holds.
+    pub(crate) id_hash: Vec<u8>,
+    /// Who signed in with factors kept here, and what they showed; nobody, where only tenants' own
+    /// identity providers vouched for somebody.
+    pub(crate) account: Option<(AccountId, Proof)>,
+    pub(crate) created_at: Timestamp,
+    /// When it was last used, to the minute.
+    pub(crate) seen_at: Timestamp,
+    pub(crate) expires_at: Timestamp,
+}
+
+/// A session in one tenant's eyes.
+#[derive(Clone, Debug)]
+pub(crate) struct TenantSession {
+    /// Its name in tokens (OIDC Back-Channel Logout 2.1).
+    pub(crate) sid: String,
+    pub(crate) tenant: TenantId,
+    pub(crate) user: UserId,
+    pub(crate) proof: Proof,
+    pub(crate) created_at: Timestamp,
+    pub(crate) expires_at: Timestamp,
+    pub(crate) ended_at: Option<Timestamp>,
+    /// What the browser called itself, for its owner to recognise.
+    pub(crate) user_agent: String,
+}
+
+pub(crate) async fn insert(
+    db: &impl ConnectionTrait,
+    session: &Session,
+) -> Result<(), StorageError> {
+    let (account, proof) = session
+        .account
+        .as_ref()
+        .map_or((None, None), |(account, proof)| (Some(account.as_str().to_owned()), Some(proof)));
+    let row = ActiveModel {
+        id_hash: Set(session.id_hash.clone()),
+        account_id: Set(account),
+        amr: Set(amr_text(proof)?),
+        auth_time: Set(signed(proof.map_or(0, |proof| proof.auth_time.0))),
+        created_at: Set(signed(session.created_at.0)),
+        seen_at: Set(signed(session.seen_at.0)),
+        expires_at: Set(signed(session.expires_at.0)),
+    };
+    Entity::insert(row).exec_without_returning(db).await?;
+    Ok(())
+}
+
+/// The session of that hash, if it has not run out.
+pub(crate) async fn find(
+    db: &impl ConnectionTrait,
+    id_hash: &[u8],
+    now: Timestamp,
+) -> Result<Option<Session>, StorageError> {
+    let row = Entity::find_by_id(id_hash.to_vec())
+        .filter(Column::ExpiresAt.gt(signed(now.0)))
+        .one(db)
+        .await?;
+    row.as_ref().map(Session::try_from).transpose()
+}
+
+/// Notes that a session is in use.
+pub(crate) async fn touch(
+    db: &impl ConnectionTrait,
+    id_hash: &[u8],
+    now: Timestamp,
+) -> Result<(), StorageError> {
+    Entity::update_many()
+        .col_expr(Column::SeenAt, Expr::value(signed(now.0)))
+        .filter(Column::IdHash.eq(id_hash.to_vec()))
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
+/// Deletes a browser's row. What it has shown to tenants must have been ended or moved before.
+pub(crate) async fn delete(db: &impl ConnectionTrait, id_hash: &[u8]) -> Result<(), StorageError> {
+    Entity::delete_by_id(id_hash.to_vec()).exec(db).await?;
+    Ok(())
+}
+
+/// Deletes every browser's row of an account but `keep`, and says which they were.
+pub(crate) async fn delete_all_of_account(
+    db: &impl ConnectionTrait,
+    account: &AccountId,
+    keep: Option<&[u8]>,
+) -> Result<Vec<Vec<u8>>, StorageError> {
+    let mut rows = Entity::find().filter(Column::AccountId.eq(account.as_str())).all(db).await?;
+    rows.retain(|row| keep.is_none_or(|keep| row.id_hash != keep));
+    for row in &rows {
+        delete(db, &row.id_hash).await?;
+    }
+    Ok(rows.into_iter().map(|row| row.id_hash).collect())
+}
+
+/// What the browser has shown to `tenant`, if that is neither ended nor run out.
+pub(crate) async fn find_proof(
+    db: &impl ConnectionTrait,
+    session_hash: &[u8],
+    tenant: &TenantId,
+    now: Timestamp,
+) -> Result<Option<TenantSession>, StorageError> {
+    let row = proofs::Entity::find()
+        .filter(proofs::Column::SessionHash.eq(session_hash.to_vec()))
+        .filter(proofs::Column::TenantId.eq(tenant.as_str()))
+        .filter(proofs::Column::EndedAt.is_null())
+        .filter(proofs::Column::ExpiresAt.gt(signed(now.0)))
+        .one(db)
+        .await?;
+    row.as_ref().map(TenantSession::try_from).transpose()
+}
+
+/// The tenant's session of that name, ended or not.
+pub(crate) async fn find_sid(
+    db: &impl ConnectionTrait,
+    tenant: &TenantId,
+    sid: &str,
+) -> Result<Option<TenantSession>, StorageError> {
+    let row = proofs::Entity::find_by_id(sid)
+        .filter(proofs::Column::TenantId.eq(tenant.as_str()))
+        .one(db)
+        .await?;
+    row.as_ref().map(TenantSession::try_from).transpose()
+}
+
+pub(crate) async fn insert_proof(
+    db: &impl ConnectionTrait,
+    session_hash: &[u8],
+    tenant_session: &TenantSession,
+) -> Result<(), StorageError> {
+    let proof = &tenant_session.proof;
+    let row = proofs::ActiveModel {
+        sid: Set(tenant_session.sid.clone()),
+        session_hash: Set(session_hash.to_vec()),
+        tenant_id: Set(tenant_session.tenant.as_str().to_owned()),
+        user_id: Set(tenant_session.user.as_str().to_owned()),
+        connection: Set(proof.connection.clone()),
+        amr: Set(amr_text(Some(proof))?),
+        auth_time: Set(signed(proof.auth_time.0)),
+        created_at: Set(signed(tenant_session.created_at.0)),
+        expires_at: Set(signed(tenant_session.expires_at.0)),
+        ended_at: Set(None),
+        user_agent: Set(tenant_session.user_agent.clone()),
+    };
+    proofs::Entity::insert(row).exec_without_returning(db).await?;
+    Ok(())
+}
+
+/// Replaces what a tenant's session rests on, after its user showed something anew.
+pub(crate) async fn renew_proof(
+    db: &impl ConnectionTrait,
+    sid: &str,
+    proof: &Proof,
+    expires_at: Timestamp,
+) -> Result<(), StorageError> {
+    proofs::Entity::update_many()
+        .col_expr(proofs::Column::Amr, Expr::value(amr_text(Some(proof))?))
+        .col_expr(proofs::Column::AuthTime, Expr::value(signed(proof.auth_time.0)))
+        .col_expr(proofs::Column::Connection, Expr::value(proof.connection.clone()))
+        .col_expr(proofs::Column::ExpiresAt, Expr::value(signed(expires_at.0)))
+        .filter(proofs::Column::Sid.eq(sid))
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
+/// Lets the proofs of one browser's row belong to another: the same browser under a new name.
+pub(crate) async fn move_proofs(
+    db: &impl ConnectionTrait,
+    from: &[u8],
+    to: &[u8],
+) -> Result<(), StorageError> {
+    proofs::Entity::update_many()
+        .col_expr(proofs::Column::SessionHash, Expr::value(to.to_vec()))
+        .filter(proofs::Column::SessionHash.eq(from.to_vec()))
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
+/// Ends one tenant's session; `false` when it was ended before, or is none of the tenant's.
+pub(crate) async fn end_proof(
+    db: &impl ConnectionTrait,
+    tenant: &TenantId,
+    sid: &str,
+    now: Timestamp,
+) -> Result<bool, StorageError> {
+    let ended = proofs::Entity::update_many()
+        .col_expr(proofs::Column::EndedAt, Expr::value(signed(now.0)))
+        .filter(proofs::Column::Sid.eq(sid))
+        .filter(proofs::Column::TenantId.eq(tenant.as_str()))
+        .filter(proofs::Column::EndedAt.is_null())
+        .exec(db)
+        .await?;
+    Ok(ended.rows_affected == 1)
+}
+
+/// Ends what one browser showed to `tenant` and what has run out since: at most one proof is live.
+pub(crate) async fn end_run_out(
+    db: &impl ConnectionTrait,
+    session_hash: &[u8],
+    tenant: &TenantId,
+    now: Timestamp,
+) -> Result<(), StorageError> {
+    proofs::Entity::update_many()
+        .col_expr(proofs::Column::EndedAt, Expr::value(signed(now.0)))
+        .filter(proofs::Column::SessionHash.eq(session_hash.to_vec()))
+        .filter(proofs::Column::TenantId.eq(tenant.as_str()))
+        .filter(proofs::Column::EndedAt.is_null())
+        .filter(proofs::Column::ExpiresAt.lte(signed(now.0)))
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
+/// The sessions of one browser that no tenant has ended.
+pub(crate) async fn live_of_browser(
+    db: &impl ConnectionTrait,
+    session_hash: &[u8],
+) -> Result<Vec<TenantSession>, StorageError> {
+    let rows = proofs::Entity::find()
+        .filter(proofs::Column::SessionHash.eq(session_hash.to_vec()))
+        .filter(proofs::Column::EndedAt.is_null())
+        .all(db)
+        .await?;
+    rows.iter().map(TenantSession::try_from).collect()
+}
+
+/// Up to `limit` sessions of a user that are neither ended nor run out, by ascending `sid`, from
+/// the one behind `after`.
+pub(crate) async fn live_of_user(
+    db: &impl ConnectionTrait,
+    tenant: &TenantId,
+    user: &UserId,
+    after: Option<&str>,
+    limit: u64,
+    now: Timestamp,
+) -> Result<Vec<TenantSession>, StorageError> {
+    let mut query = proofs::Entity::find()
+        .filter(proofs::Column::TenantId.eq(tenant.as_str()))
+        .filter(proofs::Column::UserId.eq(user.as_str()))
+        .filter(proofs::Column::EndedAt.is_null())
+        .filter(proofs::Column::ExpiresAt.gt(signed(now.0)));
+    if let Some(after) = after {
+        query = query.filter(proofs::Column::Sid.gt(after));
+    }
+    let rows = query.order_by_asc(proofs::Column::Sid).limit(limit).all(db).await?;
+    rows.iter().map(TenantSession::try_from).collect()
+}
+
+/// Deletes everything known of a tenant's sessions.
+pub(crate) async fn erase_all_of(
+    db: &impl ConnectionTrait,
+    tenant: &TenantId,
+) -> Result<(), StorageError> {
+    proofs::Entity::delete_many()
+        .filter(proofs::Column::TenantId.eq(tenant.as_str()))
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
+impl TryFrom<&Model> for Session {
+    type Error = StorageError;
+
+    fn try_from(row: &Model) -> Result<Self, StorageError> {
+        let corrupt = |column| StorageError::Corrupt {
+            table: "sessions",
+            row: "of a browser".to_owned(),
+            column,
+        };
+        let account = match &row.account_id {
+            None => None,
+            Some(account) => {
+                let account = account.clone().try_into().map_err(|_| corrupt("account_id"))?;
+                let shown: Vec<Amr> = serde_json::from_str(&row.amr).map_err(|_| corrupt("amr"))?;
+                Some((account, Proof::of(shown, Timestamp(unsigned(row.auth_time)))))
+            }
+        };
+        Ok(Self {
+            id_hash: row.id_hash.clone(),
+            account,
+            created_at: Timestamp(unsigned(row.created_at)),
+            seen_at: Timestamp(unsigned(row.seen_at)),
+            expires_at: Timestamp(unsigned(row.expires_at)),
+        })
+    }
+}
+
+impl TryFrom<&proofs::Model> for TenantSession {
+    type Error = StorageError;
+
+    fn try_from(row: &proofs::Model) -> Result<Self, StorageError> {
+        let corrupt = |column| StorageError::Corrupt {
+            table: "session_proofs",
+            row: row.sid.clone(),
+            column,
+        };
+        let shown: Vec<Amr> = serde_json::from_str(&row.amr).map_err(|_| corrupt("amr"))?;
+        let mut proof = Proof::of(shown, Timestamp(unsigned(row.auth_time)));
+        proof.connection = row.connection.clone();
+        Ok(Self {
+            sid: row.sid.clone(),
+            tenant: row.tenant_id.parse().map_err(|_| corrupt("tenant_id"))?,
+            user: row.user_id.parse().map_err(|_| corrupt("user_id"))?,
+            proof,
+            created_at: Timestamp(unsigned(row.created_at)),
+            expires_at: Timestamp(unsigned(row.expires_at)),
+            ended_at: row.ended_at.map(|at| Timestamp(unsigned(at))),
+            user_agent: row.user_agent.clone(),
+        })
+    }
+}
+
+fn amr_text(proof: Option<&Proof>) -> Result<String, StorageError> {
+    let amr = proof.map(Proof::amr).unwrap_or_default();
+    serde_json::to_string(&amr).map_err(|_| StorageError::Corrupt {
+        table: "sessions",
+        row: "to be written".to_owned(),
+        column: "amr",
+    })
+}
