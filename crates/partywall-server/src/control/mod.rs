@@ -446,13 +446,24 @@ pub(crate) mod tests_support {
     pub(crate) const START: Timestamp = Timestamp(1_800_000_000);
 
     pub(crate) async fn control(dir: &std::path::Path) -> ControlPlane {
+        control_with_clock(dir).await.0
+    }
+
+    pub(crate) async fn control_with_clock(
+        dir: &std::path::Path,
+    ) -> (ControlPlane, Arc<FixedClock>) {
         let config = ServerConfig::new(
             DatabaseConfig::Sqlite { path: dir.join("control.db") },
             SealingKey::from_bytes(&Secret::new([7; 32])).unwrap(),
             "https://id.test".parse().unwrap(),
-            Resources::new("https://api.test".parse().unwrap(), []),
+            Resources::new(
+                "https://api.test".parse().unwrap(),
+                ["https://other-api.test".parse().unwrap()],
+            ),
         );
-        ControlPlane::open(config, Arc::new(FixedClock::at(START))).await.unwrap()
+        let clock = Arc::new(FixedClock::at(START));
+        let control = ControlPlane::open(config, Arc::<FixedClock>::clone(&clock)).await.unwrap();
+        (control, clock)
     }
 }
 

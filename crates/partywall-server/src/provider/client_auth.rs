@@ -1,20 +1,28 @@
-//! How a client shows who it is: `client_secret_basic` or `client_secret_post` (RFC 6749 2.3.1), or,
-//! for a public one, not at all.
+//! How a client shows who it is: `client_secret_basic` or `client_secret_post` (RFC 6749 2.3.1), a
+//! signed assertion (`private_key_jwt`, RFC 7523), or, for a public one, not at all.
 
-use axum::http::HeaderValue;
+use axum::http::{HeaderMap, HeaderValue, header::AUTHORIZATION};
 use base64ct::{Base64, Encoding};
 use partywall::Timestamp;
 use sea_orm::ConnectionTrait;
 use zeroize::Zeroizing;
 
-use super::form::{Form, decode_component};
+use super::{
+    at::At,
+    form::{Form, decode_component},
+    oauth_error::OAuthError,
+};
 use crate::{
-    control::{Application, ApplicationId, ClientAuthentication, ClientId, SecretHash},
+    control::{
+        Application, ApplicationId, ClientAuthentication, ClientId, ControlPlane, SecretHash,
+    },
     storage::{
         StorageError, applications,
         machines::{self, AuthenticatedMachine},
     },
 };
+
+mod assertion;
 
 /// A client that has shown who it is, as far as its kind can.
 pub(crate) enum Client {
@@ -24,48 +32,120 @@ pub(crate) enum Client {
     Application(Box<Application>),
 }
 
-/// The client that sends this request.
+impl Client {
+    /// What it calls itself.
+    pub(crate) fn id(&self) -> &str {
+        match self {
+            Self::Machine(machine) => machine.machine.client_id.as_str(),
+            Self::Application(application) => application.client_id.as_str(),
+        }
+    }
+
+    /// The one tenant it is of; none for the vendor's own applications.
+    pub(crate) fn tenant(&self) -> Option<&partywall::TenantId> {
+        match self {
+            Self::Machine(machine) => Some(&machine.machine.tenant),
+            Self::Application(application) => application.tenant.as_ref(),
+        }
+    }
+}
+
+/// The client that sends this request to the issuer `at`.
 pub(super) async fn authenticate(
-    db: &impl ConnectionTrait,
-    authorization: Option<&HeaderValue>,
+    control: &ControlPlane,
+    at: &At,
+    headers: &HeaderMap,
     form: &Form<'_>,
-    now: Timestamp,
-) -> Result<Result<Client, RejectedClient>, ClientAuthError> {
-    if authorization.is_none()
-        && form.get("client_secret").is_none()
+) -> Result<Client, ClientAuthError> {
+    let mut authorizations = headers.get_all(AUTHORIZATION).iter();
+    let (authorization, another) = (authorizations.next(), authorizations.next());
+    let secret = form.get("client_secret");
+    let assertion = assertion::of(form)?;
+    // RFC 6749 2.3: one way of authenticating per request.
+    let ways = usize::from(authorization.is_some())
+        + usize::from(secret.is_some())
+        + usize::from(assertion.is_some());
+    if another.is_some() || ways > 1 {
+        return Err(CredentialsFault::SentTwice.into());
+    }
+    let db = control.inner.db.reader();
+    if let Some(assertion) = assertion {
+        return assertion.authenticate(control, at, form.get("client_id")).await;
+    }
+    if ways == 0
         && let Some(client) = form.get("client_id").and_then(|id| id.parse().ok())
     {
-        return Ok(public_application(db, &client).await?);
+        return public_application(db, &client).await;
     }
     let presented = PresentedSecret::of(authorization, form)?;
-    Ok(presented.authenticate(db, now).await?)
+    presented.authenticate(db, control.now()).await
 }
 
 /// An application that registered to show nothing.
 async fn public_application(
     db: &impl ConnectionTrait,
     client: &ApplicationId,
-) -> Result<Result<Client, RejectedClient>, StorageError> {
-    let rejected = |known| RejectedClient { client: Some(client.to_string()), known };
+) -> Result<Client, ClientAuthError> {
+    let rejected =
+        |known| Err(RejectedClient { client: Some(client.to_string()), known, why: None }.into());
     let Some(candidate) = applications::candidate(db, client.as_str()).await? else {
-        return Ok(Err(rejected(false)));
+        return rejected(false);
     };
     let application = candidate.application()?;
     match application.authentication {
-        ClientAuthentication::None => Ok(Ok(Client::Application(Box::new(application)))),
-        ClientAuthentication::ClientSecret | ClientAuthentication::PrivateKeyJwt => {
-            Ok(Err(rejected(true)))
-        }
+        ClientAuthentication::None => Ok(Client::Application(Box::new(application))),
+        ClientAuthentication::ClientSecret | ClientAuthentication::PrivateKeyJwt => rejected(true),
     }
 }
 
-/// Why it cannot be said whether a client is who it says.
+/// Why it cannot be said whether a client is who it says, or why it is not.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ClientAuthError {
     #[error(transparent)]
     Credentials(#[from] CredentialsFault),
     #[error(transparent)]
+    Rejected(#[from] RejectedClient),
+    #[error(transparent)]
     Storage(#[from] StorageError),
+}
+
+impl ClientAuthError {
+    /// RFC 6749 5.2. `None` where the fault is ours.
+    pub(super) fn answer(&self) -> Option<OAuthError> {
+        match self {
+            Self::Credentials(CredentialsFault::SentTwice) => Some(OAuthError::bad_request(
+                "invalid_request",
+                "client credentials must be sent in one way only",
+            )),
+            Self::Credentials(
+                CredentialsFault::None
+                | CredentialsFault::UnknownScheme
+                | CredentialsFault::Malformed,
+            ) => Some(OAuthError::invalid_client(
+                "send client_id and client_secret by HTTP Basic or in the body, or a client_assertion",
+            )),
+            Self::Rejected(_) => Some(OAuthError::invalid_client("client authentication failed")),
+            Self::Storage(_) => None,
+        }
+    }
+
+    /// Tells the log.
+    pub(super) fn log(&self) {
+        match self {
+            Self::Rejected(RejectedClient { client, known, why }) => {
+                let client = client.as_ref().map(tracing::field::display);
+                let why = why.map(tracing::field::display);
+                tracing::warn!(client.id = client, known, why, "a client failed to authenticate");
+            }
+            Self::Credentials(fault) => {
+                tracing::debug!(error = %fault, "a request showed no client credentials");
+            }
+            Self::Storage(error) => {
+                let error = error as &dyn std::error::Error;
+                tracing::error!(error, "a client could not be authenticated");
+            }
+        }
+    }
 }
 
 /// What a client presented. Nothing of it is believed yet.
@@ -131,23 +211,22 @@ impl PresentedSecret {
         self,
         db: &impl ConnectionTrait,
         now: Timestamp,
-    ) -> Result<Result<Client, RejectedClient>, StorageError> {
+    ) -> Result<Client, ClientAuthError> {
         let hash = SecretHash::of(&self.client_id, &self.secret);
+        let rejected =
+            |client: Option<String>, known| Err(RejectedClient { client, known, why: None }.into());
         if let Ok(client) = self.client_id.parse::<ApplicationId>() {
             let candidate = applications::candidate(db, client.as_str()).await?;
-            let known = candidate.is_some();
-            return match candidate {
-                Some(candidate) if hash.is_one_of(candidate.secrets(now)) => {
-                    let application = candidate.application()?;
-                    // What it registered is the only way in: a secret it once had is none.
-                    let by_secret = ClientAuthentication::ClientSecret;
-                    Ok(if application.authentication == by_secret {
-                        Ok(Client::Application(Box::new(application)))
-                    } else {
-                        Err(RejectedClient { client: Some(client.to_string()), known })
-                    })
-                }
-                _ => Ok(Err(RejectedClient { client: Some(client.to_string()), known })),
+            let secrets = candidate.as_ref().map_or([None, None], |found| found.secrets(now));
+            let is_one = hash.is_one_of(secrets);
+            let client = Some(client.to_string());
+            let Some(candidate) = candidate else { return rejected(client, false) };
+            let application = candidate.application()?;
+            // What it registered is the only way in: a secret it once had is none.
+            let by_secret = application.authentication == ClientAuthentication::ClientSecret;
+            return match is_one && by_secret {
+                true => Ok(Client::Application(Box::new(application))),
+                false => rejected(client, true),
             };
         }
         let client: Option<ClientId> = self.client_id.parse().ok();
@@ -160,10 +239,8 @@ impl PresentedSecret {
         let is_one = hash.is_one_of(secrets);
         let client = client.map(|client| client.to_string());
         match candidate {
-            Some(candidate) if is_one => {
-                Ok(Ok(Client::Machine(Box::new(candidate.authenticated()?))))
-            }
-            found => Ok(Err(RejectedClient { client, known: found.is_some() })),
+            Some(candidate) if is_one => Ok(Client::Machine(Box::new(candidate.authenticated()?))),
+            found => rejected(client, found.is_some()),
         }
     }
 }
@@ -176,6 +253,8 @@ pub(super) struct RejectedClient {
     pub(super) client: Option<String>,
     /// Whether there is such a client.
     pub(super) known: bool,
+    /// What was wrong with its assertion, by the code of the check.
+    pub(super) why: Option<&'static str>,
 }
 
 /// Why a request shows no credentials that could be checked.

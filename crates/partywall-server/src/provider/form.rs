@@ -3,10 +3,30 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
+use axum::http::{HeaderMap, HeaderValue, Uri, header::CONTENT_TYPE};
+
+use super::oauth_error::OAuthError;
+
 /// A request's parameters, each there once (RFC 6749 3.2).
 pub(super) struct Form<'b>(BTreeMap<Cow<'b, str>, Cow<'b, str>>);
 
 impl<'b> Form<'b> {
+    /// Reads a client's request: parameters, and secrets above all, are in the body and never in
+    /// the address (RFC 6749 2.3.1, 3.2).
+    pub(super) fn of_request(
+        uri: &Uri,
+        headers: &HeaderMap,
+        body: &'b [u8],
+    ) -> Result<Self, FormError> {
+        if uri.query().is_some_and(|query| !query.is_empty()) {
+            return Err(FormError::Query);
+        }
+        if !headers.get(CONTENT_TYPE).is_some_and(is_form) {
+            return Err(FormError::NotAForm);
+        }
+        Self::parse(body)
+    }
+
     /// Reads a request's body.
     pub(super) fn parse(body: &'b [u8]) -> Result<Self, FormError> {
         let body = std::str::from_utf8(body).map_err(|_| FormError::Encoding)?;
@@ -31,10 +51,34 @@ impl<'b> Form<'b> {
 /// Why a body is no form we read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub(super) enum FormError {
+    #[error("parameters are not accepted in the query string")]
+    Query,
+    #[error("the body must be application/x-www-form-urlencoded")]
+    NotAForm,
     #[error("the body is not form-encoded UTF-8")]
     Encoding,
     #[error("a parameter is there twice")]
     Duplicate,
+}
+
+impl FormError {
+    pub(super) fn answer(self) -> OAuthError {
+        OAuthError::bad_request(
+            "invalid_request",
+            match self {
+                Self::Query => "parameters belong in the body, not in the query string",
+                Self::NotAForm => "the body must be application/x-www-form-urlencoded",
+                Self::Encoding => "the body is not form-encoded UTF-8",
+                Self::Duplicate => "a parameter is there twice",
+            },
+        )
+    }
+}
+
+fn is_form(content_type: &HeaderValue) -> bool {
+    let essence = content_type.to_str().ok().and_then(|value| value.split(';').next());
+    essence
+        .is_some_and(|value| value.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded"))
 }
 
 /// One name or value: `+` is a space, `%` begins two hexadecimal digits, and the whole is UTF-8.

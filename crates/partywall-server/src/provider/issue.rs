@@ -59,6 +59,8 @@ pub(crate) struct IssuedToken {
     pub(crate) jti: String,
     pub(crate) lifetime: Duration,
     pub(crate) scope: Option<String>,
+    /// Whether it is good only with a proof of its key (RFC 9449 5: `token_type` is `DPoP`).
+    pub(crate) is_bound: bool,
 }
 
 /// Issues a token, in the name of the issuer that was asked.
@@ -111,7 +113,8 @@ pub(crate) fn access_token(
         tenant.id = %admitted.tenant(), principal.id = admitted.subject(),
         client.id = issue.client_id, token.id = jti, "an access token was issued"
     );
-    Ok(IssuedToken { text, jti, lifetime, scope })
+    let is_bound = issue.dpop_jkt.is_some();
+    Ok(IssuedToken { text, jti, lifetime, scope, is_bound })
 }
 
 /// RFC 9068 2.2, and of ours: the tenant, its roles, and its epoch (I-05, I-06). Its size does not

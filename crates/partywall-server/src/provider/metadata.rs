@@ -22,7 +22,7 @@ pub(super) async fn handler(State(control): State<ControlPlane>) -> Response {
         token_endpoint: format!("{issuer}{}", token::PATH),
         jwks_uri: format!("{issuer}{}", jwks::PATH),
         response_types_supported: [],
-        grant_types_supported: ["client_credentials"],
+        grant_types_supported: token::GRANT_TYPES,
         token_endpoint_auth_methods_supported: ["client_secret_basic", "client_secret_post"],
     };
     ([(CACHE_CONTROL, max_age)], Json(metadata)).into_response()
@@ -35,6 +35,6 @@ struct Metadata<'a> {
     token_endpoint: String,
     jwks_uri: String,
     response_types_supported: [&'static str; 0],
-    grant_types_supported: [&'static str; 1],
+    grant_types_supported: [&'static str; 2],
     token_endpoint_auth_methods_supported: [&'static str; 2],
 }

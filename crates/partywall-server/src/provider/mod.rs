@@ -13,10 +13,14 @@ pub(crate) use form::decode_component;
 
 mod at;
 mod client_auth;
+pub(crate) mod dpop;
 mod form;
 mod issue;
 mod jwks;
 mod metadata;
+mod oauth_error;
+#[cfg(test)]
+mod testing;
 mod token;
 
 /// The endpoints, under the issuer's path (O-08).

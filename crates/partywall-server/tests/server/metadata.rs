@@ -48,7 +48,7 @@ async fn metadata_names_what_exists_and_nothing_else() {
         "token_endpoint": "https://id.test/idp/token",
         "jwks_uri": "https://id.test/idp/jwks",
         "response_types_supported": [],
-        "grant_types_supported": ["client_credentials"],
+        "grant_types_supported": ["client_credentials", "refresh_token"],
         "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
     });
     assert_eq!(metadata, expected);

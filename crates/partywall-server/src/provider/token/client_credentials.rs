@@ -24,12 +24,8 @@ pub(super) fn grant(
         client: client_id.as_str().to_owned(),
         why,
     })?;
-    let issue = Issue::to(&admitted, client_id.as_str(), resource, scope);
+    let mut issue = Issue::to(&admitted, client_id.as_str(), resource, scope);
+    issue.dpop_jkt = request.dpop_jkt.as_deref();
     let token = issue::access_token(request.control, request.at, &issue)?;
-    Ok(TokenResponse {
-        access_token: token.text,
-        token_type: "Bearer",
-        expires_in: token.lifetime.as_secs(),
-        scope: token.scope,
-    })
+    Ok(TokenResponse::of(token))
 }

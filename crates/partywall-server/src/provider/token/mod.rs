@@ -4,23 +4,25 @@ use axum::{
     Json,
     body::Bytes,
     extract::State,
-    http::{
-        HeaderMap, HeaderValue, StatusCode, Uri,
-        header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, PRAGMA, WWW_AUTHENTICATE},
-    },
+    http::{HeaderMap, StatusCode, Uri},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use serde_json::json;
 
 use super::{
     at::At,
-    client_auth::{self, ClientAuthError, CredentialsFault, RejectedClient},
+    client_auth::{self, Client, ClientAuthError},
+    dpop::{self, DpopError},
     form::{Form, FormError},
-    issue::IssueError,
+    issue::{IssueError, IssuedToken},
+    oauth_error::{NOT_STORED, OAuthError},
 };
 use crate::{
-    control::ControlPlane, keys::KeyError, login::Refusal, random::RandomError,
+    control::{Application, ControlError, ControlPlane, Grant},
+    keys::KeyError,
+    login::Refusal,
+    random::RandomError,
+    secret::Secret,
     storage::StorageError,
 };
 
@@ -36,28 +38,24 @@ pub(super) async fn handler(
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<TokenResponse, TokenRequestError> {
-    // RFC 6749 2.3.1, 3.2: parameters, and secrets above all, are never in the address.
-    if uri.query().is_some_and(|query| !query.is_empty()) {
-        return Err(TokenRequestError::Query);
-    }
-    if !headers.get(CONTENT_TYPE).is_some_and(is_form) {
-        return Err(TokenRequestError::NotAForm);
-    }
-    if headers.get_all(AUTHORIZATION).iter().count() > 1 {
-        return Err(CredentialsFault::SentTwice.into());
-    }
-    let form = Form::parse(&body)?;
+    let form = Form::of_request(&uri, &headers, &body)?;
     let grant = match form.get("grant_type") {
         Some("client_credentials") => GrantType::ClientCredentials,
+        Some("refresh_token") => GrantType::RefreshToken,
         Some(_) => return Err(TokenRequestError::UnsupportedGrantType),
         None => return Err(TokenRequestError::NoGrantType),
     };
-    let db = control.inner.db.reader();
-    let client = client_auth::authenticate(db, headers.get(AUTHORIZATION), &form, control.now());
-    let client = client.await??;
-    let request = TokenRequest { control: &control, at: &at, form: &form };
+    let client = client_auth::authenticate(&control, &at, &headers, &form).await?;
+    let endpoint = format!("{}{PATH}", at.issuer());
+    let asked = dpop::At { method: "POST", uri: &endpoint };
+    let dpop_jkt = dpop::proven_key(&control, &headers, asked, None).await?;
+    if let Client::Application(application) = &client {
+        dpop::check_required(application, dpop_jkt.as_deref())?;
+    }
+    let request = TokenRequest { control: &control, at: &at, form: &form, dpop_jkt };
     match grant {
         GrantType::ClientCredentials => client_credentials::grant(&request, client),
+        GrantType::RefreshToken => refresh_token::grant(&request, client).await,
     }
 }
 
@@ -65,7 +63,11 @@ pub(super) async fn handler(
 #[derive(Clone, Copy, Debug)]
 enum GrantType {
     ClientCredentials,
+    RefreshToken,
 }
+
+/// The names of [`GrantType`], for the metadata.
+pub(super) const GRANT_TYPES: [&str; 2] = ["client_credentials", "refresh_token"];
 
 /// What every grant is given.
 struct TokenRequest<'r> {
@@ -73,6 +75,19 @@ struct TokenRequest<'r> {
     /// The issuer that was asked.
     at: &'r At,
     form: &'r Form<'r>,
+    /// The key the request proves possession of, by its thumbprint: tokens are bound to it.
+    dpop_jkt: Option<String>,
+}
+
+/// An application, if it registered for `grant`. Machines register for nothing but their own
+/// credentials.
+fn application_for(client: Client, grant: Grant) -> Result<Box<Application>, TokenRequestError> {
+    match client {
+        Client::Application(application) if application.registration.grants.contains(&grant) => {
+            Ok(application)
+        }
+        Client::Application(_) | Client::Machine(_) => Err(TokenRequestError::UnauthorizedClient),
+    }
 }
 
 /// RFC 6749 5.1. `scope` is said even where it is what was asked for.
@@ -83,6 +98,32 @@ pub(super) struct TokenResponse {
     expires_in: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     scope: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    refresh_token: Option<String>,
+    /// OIDC Core 3.1.3.3.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id_token: Option<String>,
+    /// RFC 8693 2.2.1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    issued_token_type: Option<&'static str>,
+}
+
+impl TokenResponse {
+    fn of(token: IssuedToken) -> Self {
+        Self {
+            access_token: token.text,
+            token_type: if token.is_bound { "DPoP" } else { "Bearer" },
+            expires_in: token.lifetime.as_secs(),
+            scope: token.scope,
+            refresh_token: None,
+            id_token: None,
+            issued_token_type: None,
+        }
+    }
+
+    fn with_refresh_token(self, token: Option<&Secret<String>>) -> Self {
+        Self { refresh_token: token.map(|token| token.expose().clone()), ..self }
+    }
 }
 
 impl IntoResponse for TokenResponse {
@@ -91,35 +132,31 @@ impl IntoResponse for TokenResponse {
     }
 }
 
-fn is_form(content_type: &HeaderValue) -> bool {
-    let essence = content_type.to_str().ok().and_then(|value| value.split(';').next());
-    essence
-        .is_some_and(|value| value.trim().eq_ignore_ascii_case("application/x-www-form-urlencoded"))
-}
-
 /// Why no token was issued.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum TokenRequestError {
-    #[error("parameters are not accepted in the query string")]
-    Query,
-    #[error("the body must be application/x-www-form-urlencoded")]
-    NotAForm,
     #[error(transparent)]
     Form(#[from] FormError),
     #[error("grant_type is missing")]
     NoGrantType,
-    #[error("only client_credentials is supported")]
+    #[error("the grant_type is not supported")]
     UnsupportedGrantType,
+    #[error("{parameter} is missing")]
+    Missing { parameter: &'static str },
     #[error(transparent)]
-    Credentials(#[from] CredentialsFault),
+    Client(#[from] ClientAuthError),
     #[error(transparent)]
-    Client(#[from] RejectedClient),
+    Dpop(#[from] DpopError),
     #[error("the client may not use this grant")]
     UnauthorizedClient,
     #[error("client {client} was not admitted: {why}")]
     NotAdmitted { client: String, why: Refusal },
+    #[error("what client {client} presented is no grant: {why}")]
+    InvalidGrant { client: String, why: InvalidGrant },
     #[error(transparent)]
     Issue(#[from] IssueError),
+    #[error(transparent)]
+    Control(#[from] ControlError),
     #[error(transparent)]
     Storage(#[from] StorageError),
     #[error(transparent)]
@@ -128,88 +165,72 @@ pub(super) enum TokenRequestError {
     Random(#[from] RandomError),
 }
 
-impl From<ClientAuthError> for TokenRequestError {
-    fn from(error: ClientAuthError) -> Self {
-        match error {
-            ClientAuthError::Credentials(fault) => Self::Credentials(fault),
-            ClientAuthError::Storage(error) => Self::Storage(error),
-        }
-    }
+/// Why what was presented leads to no token. For the log only: the client hears `invalid_grant`
+/// and no more (RFC 6749 5.2).
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub(super) enum InvalidGrant {
+    #[error("it is not one of ours")]
+    Unknown,
+    #[error("it is another client's")]
+    OtherClient,
+    #[error("it has expired or was revoked")]
+    NotLive,
+    #[error("it was used before")]
+    Reused,
+    #[error("it is bound to another key")]
+    OtherKey,
+    #[error("its user is not admitted any more: {0}")]
+    NotAdmitted(Refusal),
 }
 
 impl TokenRequestError {
     /// RFC 6749 5.2, RFC 8707 2. `None` where the fault is ours.
-    fn answer(&self) -> Option<(StatusCode, &'static str, &'static str)> {
-        let bad = |code, description| Some((StatusCode::BAD_REQUEST, code, description));
-        let unknown = |description| Some((StatusCode::UNAUTHORIZED, "invalid_client", description));
+    fn answer(&self) -> Option<OAuthError> {
+        let bad = |code, description| Some(OAuthError::bad_request(code, description));
         match self {
-            Self::Query => {
-                bad("invalid_request", "parameters belong in the body, not in the query string")
-            }
-            Self::NotAForm => {
-                bad("invalid_request", "the body must be application/x-www-form-urlencoded")
-            }
-            Self::Form(FormError::Encoding) => {
-                bad("invalid_request", "the body is not form-encoded UTF-8")
-            }
-            Self::Form(FormError::Duplicate) => {
-                bad("invalid_request", "a parameter is there twice")
-            }
+            Self::Form(error) => Some(error.answer()),
             Self::NoGrantType => bad("invalid_request", "grant_type is missing"),
-            Self::UnsupportedGrantType => {
-                bad("unsupported_grant_type", "only client_credentials is supported")
-            }
-            Self::Credentials(CredentialsFault::SentTwice) => {
-                bad("invalid_request", "client credentials must be sent in one way only")
-            }
-            Self::Credentials(
-                CredentialsFault::None
-                | CredentialsFault::UnknownScheme
-                | CredentialsFault::Malformed,
-            ) => unknown("send client_id and client_secret by HTTP Basic or in the body"),
-            Self::Client(_) => unknown("client authentication failed"),
+            Self::UnsupportedGrantType => bad(
+                "unsupported_grant_type",
+                "see grant_types_supported in the metadata for what there is",
+            ),
+            Self::Missing { .. } => bad("invalid_request", "a parameter of this grant is missing"),
+            Self::Client(error) => error.answer(),
+            Self::Dpop(error) => error.answer(),
             Self::UnauthorizedClient => {
                 bad("unauthorized_client", "this client is not registered for this grant")
             }
             Self::NotAdmitted { .. } => {
                 bad("unauthorized_client", "no tokens are issued to this client at present")
             }
-            Self::Issue(error) => error
-                .answer()
-                .map(|(code, description)| (StatusCode::BAD_REQUEST, code, description)),
-            Self::Storage(_) | Self::Key(_) | Self::Random(_) => None,
+            Self::InvalidGrant { .. } => bad(
+                "invalid_grant",
+                "what was presented is unknown, used, expired, revoked, or another client's",
+            ),
+            Self::Issue(error) => {
+                error.answer().map(|(code, description)| OAuthError::bad_request(code, description))
+            }
+            Self::Control(_) | Self::Storage(_) | Self::Key(_) | Self::Random(_) => None,
         }
     }
 }
 
 impl IntoResponse for TokenRequestError {
     fn into_response(self) -> Response {
-        let Some((status, code, description)) = self.answer() else {
+        let Some(answer) = self.answer() else {
             tracing::error!(error = &self as &dyn std::error::Error, "no token could be issued");
             return StatusCode::INTERNAL_SERVER_ERROR.into_response();
         };
         match &self {
-            Self::Client(RejectedClient { client, known }) => {
-                let client = client.as_ref().map(tracing::field::display);
-                tracing::warn!(client.id = client, known, "a client failed to authenticate");
-            }
+            Self::Client(error) => error.log(),
             Self::NotAdmitted { client, why } => {
                 tracing::warn!(client.id = client, %why, "a client was not admitted");
             }
+            Self::InvalidGrant { client, why } => {
+                tracing::warn!(client.id = client, %why, "a grant was refused");
+            }
             _ => tracing::debug!(error = %self, "a token request was refused"),
         }
-        let body = Json(json!({ "error": code, "error_description": description }));
-        let mut response = (status, NOT_STORED, body).into_response();
-        if status == StatusCode::UNAUTHORIZED {
-            let challenge = HeaderValue::from_static("Basic realm=\"token\", charset=\"UTF-8\"");
-            response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
-        }
-        response
+        answer.into_response()
     }
 }
-
-/// RFC 6749 5.1: neither tokens nor refusals are kept by anyone on the way.
-const NOT_STORED: [(axum::http::HeaderName, HeaderValue); 2] = [
-    (CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    (PRAGMA, HeaderValue::from_static("no-cache")),
-];
