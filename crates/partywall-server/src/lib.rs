@@ -63,11 +63,12 @@ mod storage;
 pub use bundle::{CompileError, PublishedBundle};
 pub use config::{BundlePolicy, ConfigError, Issuer, Resource, Resources, ServerConfig};
 pub use control::{
-    Account, AccountId, AccountStatus, Actor, Administrator, Application, ApplicationCredentials,
-    ApplicationId, ApplicationStatus, AuditRecord, BillingReference, Branding,
-    ClientAuthentication, ClientId, ClientSecret, ControlError, ControlPlane, Decoy, Email, Grant,
-    InvalidAccount, InvalidApplication, InvalidMachine, InvalidPolicy, InvalidProfile, InvalidUser,
-    Machine, MachineCredentials, MachineStatus, Metadata, NewApplication, NewMachine, NewTenant,
+    Account, AccountId, AccountStatus, Actor, Administrator, ApiKey, ApiKeyCredentials,
+    ApiKeyHolder, ApiKeyId, ApiKeyStatus, Application, ApplicationCredentials, ApplicationId,
+    ApplicationStatus, AuditRecord, BillingReference, Branding, ClientAuthentication, ClientId,
+    ClientSecret, ControlError, ControlPlane, Decoy, Email, Grant, InvalidAccount, InvalidApiKey,
+    InvalidApplication, InvalidMachine, InvalidPolicy, InvalidProfile, InvalidUser, Machine,
+    MachineCredentials, MachineStatus, Metadata, NewApiKey, NewApplication, NewMachine, NewTenant,
     NewUser, OpenError, Registration, Scope, SignInMethod, SignInPolicy, SignedDecoy, Tenant,
     TenantProfile, User, UserId, UserStatus,
 };

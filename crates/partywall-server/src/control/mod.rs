@@ -27,6 +27,10 @@ use crate::{
     },
 };
 pub use account::{Account, AccountId, AccountStatus, Email, InvalidAccount};
+pub use api_key::{
+    ApiKey, ApiKeyCredentials, ApiKeyHolder, ApiKeyId, ApiKeyStatus, InvalidApiKey, NewApiKey,
+};
+pub(crate) use api_key::{ApiKeyHash, PresentedApiKey};
 pub use application::{
     Application, ApplicationCredentials, ApplicationId, ApplicationStatus, ClientAuthentication,
     Grant, InvalidApplication, NewApplication, Registration,
@@ -46,6 +50,7 @@ pub use tenant::{
 pub use user::{InvalidUser, NewUser, User, UserId, UserStatus};
 
 mod account;
+mod api_key;
 mod application;
 mod decoy;
 mod grant;
@@ -403,6 +408,9 @@ pub enum ControlError {
     /// The user cannot be like that.
     #[error(transparent)]
     User(#[from] InvalidUser),
+    /// There is no such API key, or there cannot be.
+    #[error(transparent)]
+    ApiKey(#[from] InvalidApiKey),
     /// The application cannot be like that.
     #[error(transparent)]
     Application(#[from] InvalidApplication),

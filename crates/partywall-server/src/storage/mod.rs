@@ -20,6 +20,7 @@ use crate::secret::Secret;
 pub(crate) use audit::AuditEvent;
 
 pub(crate) mod accounts;
+pub(crate) mod api_keys;
 pub(crate) mod applications;
 pub(crate) mod audit;
 pub(crate) mod directory;

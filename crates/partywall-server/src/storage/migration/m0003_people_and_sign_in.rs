@@ -287,6 +287,8 @@ fn api_keys() -> TableCreateStatement {
         .col(string("name"))
         .col(string("status"))
         .col(binary("secret_hash"))
+        // The only roles of its holder's that it gives; all, where it says nothing.
+        .col(text_null("roles"))
         .col(text("scopes"))
         .col(big_integer("created_at"))
         .col(big_integer("expires_at"))
