@@ -28,6 +28,8 @@ pub struct ServerConfig {
     pub keys: KeyPolicy,
     /// How long bundles may be served from.
     pub bundle: BundlePolicy,
+    /// How passwords are hashed.
+    pub passwords: PasswordConfig,
     /// Other issuers whose tokens enforcement points accept.
     pub external_issuers: Vec<IssuerConfig>,
 }
@@ -49,13 +51,15 @@ impl ServerConfig {
             refresh_lifetime: Duration::from_secs(30 * 24 * 60 * 60),
             keys: KeyPolicy::default(),
             bundle: BundlePolicy::default(),
+            passwords: PasswordConfig::default(),
             external_issuers: Vec::new(),
         }
     }
 
     /// Refuses what would make the server fail later, at the worst time.
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
-        let Self { keys, bundle, token_lifetime, .. } = self;
+        let Self { keys, bundle, token_lifetime, passwords, .. } = self;
+        passwords.check()?;
         if !(Duration::from_secs(1)..=MAX_TOKEN_LIFETIME).contains(token_lifetime) {
             return Err(ConfigError::TokenLifetime { given: *token_lifetime });
         }
@@ -89,6 +93,44 @@ const MAX_TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
 const MAX_REFRESH_LIFETIME: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 /// How far clocks of servers and enforcement points may be apart.
 pub(crate) const CLOCKS_DISAGREE: Duration = Duration::from_secs(60);
+
+/// How passwords are hashed (Argon2id, RFC 9106), and on how much of the machine.
+#[derive(Clone, Copy, Debug)]
+pub struct PasswordConfig {
+    /// Memory for one hash, in KiB: 8 to 1,048,576.
+    pub memory_kib: u32,
+    /// Passes over it: 1 to 16.
+    pub passes: u32,
+    /// Lanes: 1 to 16. They run one after the other.
+    pub lanes: u32,
+    /// Threads that hash, and no others do: 1 to 64.
+    pub threads: usize,
+}
+
+impl PasswordConfig {
+    /// The most memory a hash may ask for, in KiB.
+    pub const MAX_MEMORY_KIB: u32 = 1024 * 1024;
+    /// The most passes.
+    pub const MAX_PASSES: u32 = 16;
+    /// The most lanes.
+    pub const MAX_LANES: u32 = 16;
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let sound = (8 * self.lanes.max(1)..=Self::MAX_MEMORY_KIB).contains(&self.memory_kib)
+            && (1..=Self::MAX_PASSES).contains(&self.passes)
+            && (1..=Self::MAX_LANES).contains(&self.lanes)
+            && (1..=64).contains(&self.threads);
+        if sound { Ok(()) } else { Err(ConfigError::Passwords) }
+    }
+}
+
+impl Default for PasswordConfig {
+    /// 19 MiB and two passes (OWASP Password Storage Cheat Sheet), on half of the cores.
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self { memory_kib: 19 * 1024, passes: 2, lanes: 1, threads: (cores / 2).clamp(1, 64) }
+    }
+}
 
 /// How long bundles may be served from, and when they are made anew without a change.
 #[derive(Clone, Copy, Debug)]
@@ -248,6 +290,11 @@ pub enum ConfigError {
         /// What was given.
         given: String,
     },
+    /// Passwords cannot be hashed like that.
+    #[error(
+        "passwords: expected memory of 8 KiB a lane to 1 GiB, 1 to 16 passes, 1 to 16 lanes, 1 to 64 threads"
+    )]
+    Passwords,
     /// Tokens would live too long, or not at all.
     #[error("token lifetime {given:?}: expected between one second and 24 hours")]
     TokenLifetime {

@@ -61,7 +61,9 @@ mod server;
 mod storage;
 
 pub use bundle::{CompileError, PublishedBundle};
-pub use config::{BundlePolicy, ConfigError, Issuer, Resource, Resources, ServerConfig};
+pub use config::{
+    BundlePolicy, ConfigError, Issuer, PasswordConfig, Resource, Resources, ServerConfig,
+};
 pub use control::{
     Account, AccountId, AccountStatus, Actor, Administrator, ApiKey, ApiKeyCredentials,
     ApiKeyHolder, ApiKeyId, ApiKeyStatus, Application, ApplicationCredentials, ApplicationId,
@@ -75,6 +77,7 @@ pub use control::{
 pub use keys::{
     KeyError, KeyPolicy, RingError, SealError, SealingKey, SigningAlgorithm, UnknownAlgorithm,
 };
+pub use login::factors::password::HasherError;
 pub use random::RandomError;
 pub use secret::{Secret, SecretError, SecretFile, SecretSource};
 pub use server::Server;

@@ -20,6 +20,7 @@ use crate::{
     bundle::{CompileError, Publisher},
     config::{ConfigError, ServerConfig},
     keys::{BundleSigner, KeyError, KeyRing, RefreshKey, RingError, TokenKeys},
+    login::factors::password::{Hasher, HasherError},
     random::RandomError,
     storage::{
         AuditEvent, Change, Database, StorageError, audit, directory,
@@ -73,6 +74,7 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: SystemRandom,
     pub(crate) db: Database,
+    pub(crate) hasher: Hasher,
     /// What the latest start of any server on this database asked for.
     policy: ArcSwap<Policy>,
     pub(crate) ring: KeyRing,
@@ -108,11 +110,14 @@ impl ControlPlane {
         let bundle_signer = opening::bundle_signer(&db, &config, now).await?;
         let refresh_key = opening::refresh_key(&db, &config, now).await?;
         let policy = opening::note_policy(&db, &config, now).await?;
+        let random = SystemRandom::new();
+        let hasher = Hasher::start(&config.passwords, &random)?;
         let control = Self {
             inner: Arc::new(Inner {
                 config,
                 clock,
-                random: SystemRandom::new(),
+                random,
+                hasher,
                 db,
                 policy: ArcSwap::from_pointee(policy),
                 ring: KeyRing::default(),
@@ -293,6 +298,9 @@ pub enum OpenError {
     /// The database.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// Nothing to hash passwords with.
+    #[error(transparent)]
+    Hasher(#[from] HasherError),
     /// A key.
     #[error(transparent)]
     Key(#[from] KeyError),

@@ -4,5 +4,6 @@ pub(crate) use admit::{Admitted, AdmittedPrincipal, Entry, Path, Refusal, admit,
 pub(crate) use proof::{Amr, Proof};
 
 mod admit;
+pub(crate) mod factors;
 mod proof;
 pub(crate) mod session;

@@ -1,7 +1,7 @@
 //! The table of accounts.
 
 use partywall::Timestamp;
-use sea_orm::{ActiveValue::Set, ConnectionTrait, entity::prelude::*};
+use sea_orm::{ActiveValue::Set, ConnectionTrait, ExprTrait, entity::prelude::*};
 
 use super::{StorageError, signed, unsigned};
 use crate::control::{Account, AccountId, AccountStatus, Email};
@@ -71,6 +71,64 @@ pub(crate) async fn verify_email(
         .col_expr(Column::ChangedAt, Expr::value(signed(now.0)))
         .filter(Column::Id.eq(id.as_str()))
         .filter(Column::EmailVerifiedAt.is_null())
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
+/// How an account's latest tries went.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing {
+    pub(crate) failures: u32,
+    pub(crate) locked_until: Timestamp,
+}
+
+pub(crate) async fn standing(
+    db: &impl ConnectionTrait,
+    id: &AccountId,
+) -> Result<Option<Standing>, StorageError> {
+    let row = Entity::find_by_id(id.as_str()).one(db).await?;
+    Ok(row.map(|row| Standing {
+        failures: u32::try_from(row.failures).unwrap_or(0),
+        locked_until: Timestamp(unsigned(row.locked_until)),
+    }))
+}
+
+/// Counts a wrong try, and says how many there were in a row.
+pub(crate) async fn note_failure(
+    db: &impl ConnectionTrait,
+    id: &AccountId,
+) -> Result<u32, StorageError> {
+    Entity::update_many()
+        .col_expr(Column::Failures, Expr::col(Column::Failures).add(1))
+        .filter(Column::Id.eq(id.as_str()))
+        .exec(db)
+        .await?;
+    Ok(standing(db, id).await?.map_or(0, |standing| standing.failures))
+}
+
+pub(crate) async fn lock_until(
+    db: &impl ConnectionTrait,
+    id: &AccountId,
+    until: Timestamp,
+) -> Result<(), StorageError> {
+    Entity::update_many()
+        .col_expr(Column::LockedUntil, Expr::value(signed(until.0)))
+        .filter(Column::Id.eq(id.as_str()))
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
+/// Forgets the wrong tries.
+pub(crate) async fn note_success(
+    db: &impl ConnectionTrait,
+    id: &AccountId,
+) -> Result<(), StorageError> {
+    Entity::update_many()
+        .col_expr(Column::Failures, Expr::value(0))
+        .col_expr(Column::LockedUntil, Expr::value(0_i64))
+        .filter(Column::Id.eq(id.as_str()))
         .exec(db)
         .await?;
     Ok(())

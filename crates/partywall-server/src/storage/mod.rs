@@ -27,6 +27,7 @@ pub(crate) mod directory;
 pub(crate) mod grants;
 pub(crate) mod machines;
 mod migration;
+pub(crate) mod passwords;
 pub(crate) mod policy;
 pub(crate) mod revocations;
 pub(crate) mod security_events;

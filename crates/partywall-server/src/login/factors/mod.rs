@@ -1,0 +1,4 @@
+//! Factors kept here: what a person can show, and how it is checked.
+
+pub(crate) mod password;
+pub(crate) mod pool;
