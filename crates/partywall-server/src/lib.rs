@@ -65,14 +65,17 @@ pub use config::{
     BundlePolicy, ConfigError, Issuer, PasswordConfig, Resource, Resources, ServerConfig,
 };
 pub use control::{
-    Account, AccountId, AccountStatus, Actor, Administrator, ApiKey, ApiKeyCredentials,
-    ApiKeyHolder, ApiKeyId, ApiKeyStatus, Application, ApplicationCredentials, ApplicationId,
-    ApplicationStatus, AuditRecord, BillingReference, Branding, ClientAuthentication, ClientId,
-    ClientSecret, ControlError, ControlPlane, Decoy, Email, Grant, InvalidAccount, InvalidApiKey,
-    InvalidApplication, InvalidMachine, InvalidPolicy, InvalidProfile, InvalidUser, Machine,
-    MachineCredentials, MachineStatus, Metadata, NewApiKey, NewApplication, NewMachine, NewTenant,
-    NewUser, OpenError, Registration, Scope, SignInMethod, SignInPolicy, SignedDecoy, Tenant,
-    TenantProfile, User, UserId, UserStatus,
+    ADMIN_SCOPE, Account, AccountId, AccountStatus, Actor, Administrator, AdministratorPatch,
+    ApiKey, ApiKeyCredentials, ApiKeyHolder, ApiKeyId, ApiKeyStatus, Application,
+    ApplicationCredentials, ApplicationId, ApplicationPatch, ApplicationStatus, AuditRecord,
+    BillingReference, Branding, ClientAuthentication, ClientId, ClientSecret, ControlError,
+    ControlPlane, Decoy, Email, Grant, InvalidAccount, InvalidApiKey, InvalidApplication,
+    InvalidMachine, InvalidPolicy, InvalidProfile, InvalidUser, LockPreview, Machine,
+    MachineCredentials, MachinePatch, MachineStatus, Metadata, NewApiKey, NewApplication,
+    NewMachine, NewOperatorKey, NewTenant, NewUser, OpenError, OperatorKey, OperatorKeySecret,
+    Registration, Scope, SecurityRecord, SessionRecord, SignInMethod, SignInPolicy, SignInSettings,
+    SignedDecoy, SigningKeyRecord, TENANT_ADMIN, Tenant, TenantPatch, TenantProfile, User, UserId,
+    UserPatch, UserStatus,
 };
 pub use keys::{
     KeyError, KeyPolicy, RingError, SealError, SealingKey, SigningAlgorithm, UnknownAlgorithm,

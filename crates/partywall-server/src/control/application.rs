@@ -164,7 +164,7 @@ pub struct Application {
 }
 
 /// Whether an application is served.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ApplicationStatus {
     /// It is.
@@ -174,7 +174,7 @@ pub enum ApplicationStatus {
 }
 
 /// How a client shows who it is (RFC 7591 2, `token_endpoint_auth_method`).
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ClientAuthentication {
     /// It does not: a public client, which has PKCE only.
@@ -186,7 +186,19 @@ pub enum ClientAuthentication {
 }
 
 /// What an application may be asked for (RFC 6749, RFC 8628, RFC 8693).
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Deserialize,
+    Eq,
+    Hash,
+    Ord,
+    PartialEq,
+    PartialOrd,
+    Serialize,
+    utoipa::ToSchema,
+)]
 pub enum Grant {
     /// Sign people in.
     #[serde(rename = "authorization_code")]
@@ -204,7 +216,7 @@ pub enum Grant {
 
 /// What an application registers beside how it authenticates. Checked as a whole at every change,
 /// by [`check`](Self::check) (B-16: what creating refuses, changing refuses).
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Registration {
     /// Where codes are sent; compared as text, byte by byte (O-01).
@@ -214,8 +226,10 @@ pub struct Registration {
     /// Where it wants to hear of ended sessions (OIDC Back-Channel Logout 2.2).
     pub backchannel_logout_uri: Option<String>,
     /// What it may ask for.
+    #[schema(value_type = Vec<Grant>)]
     pub grants: BTreeSet<Grant>,
     /// What its tokens may be asked to carry.
+    #[schema(value_type = Vec<String>)]
     pub scopes: BTreeSet<Scope>,
     /// Whether it is installed on the person's machine: then a loopback redirect address may name
     /// any port (RFC 8252 7.3).
@@ -343,7 +357,7 @@ fn without_loopback_port(uri: &str) -> Option<String> {
 }
 
 /// What to say of an application to be made.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewApplication {
     /// What people are shown.
@@ -352,6 +366,7 @@ pub struct NewApplication {
     pub authentication: ClientAuthentication,
     /// Its public keys, as a JWKS: required for `private_key_jwt`, refused otherwise.
     #[serde(default)]
+    #[schema(value_type = Option<Object>)]
     pub jwks: Option<serde_json::Value>,
     /// Everything else.
     #[serde(default)]

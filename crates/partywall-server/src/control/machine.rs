@@ -222,16 +222,18 @@ pub enum MachineStatus {
 }
 
 /// What to say of a machine to be made. Its id and tenant are not its own to choose.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewMachine {
     /// What people call it: up to 128 characters.
     pub name: String,
     /// What it may be inside its tenant: up to 32 roles of up to 64 visible ASCII characters.
     #[serde(default)]
+    #[schema(value_type = Vec<String>)]
     pub roles: BTreeSet<Role>,
     /// What its tokens may be asked to carry: up to 64 scopes.
     #[serde(default)]
+    #[schema(value_type = Vec<String>)]
     pub scopes: BTreeSet<Scope>,
 }
 
@@ -429,7 +431,7 @@ impl SecretHash {
     }
 }
 
-const REQUESTS_UNDER_WAY: u64 = 2;
+pub(super) const REQUESTS_UNDER_WAY: u64 = 2;
 
 #[cfg(test)]
 mod tests {

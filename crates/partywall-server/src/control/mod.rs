@@ -23,11 +23,13 @@ use crate::{
     login::factors::password::{Hasher, HasherError},
     random::RandomError,
     storage::{
-        AuditEvent, Change, Database, StorageError, audit, directory,
+        AuditEvent, Change, Database, StorageError, directory,
         policy::{self, Policy},
     },
 };
 pub use account::{Account, AccountId, AccountStatus, Email, InvalidAccount};
+pub(crate) use actor::administers;
+pub use actor::{ADMIN_SCOPE, Actor, TENANT_ADMIN};
 pub use api_key::{
     ApiKey, ApiKeyCredentials, ApiKeyHolder, ApiKeyId, ApiKeyStatus, InvalidApiKey, NewApiKey,
 };
@@ -48,20 +50,38 @@ pub use tenant::{
     Administrator, BillingReference, InvalidProfile, Metadata, NewTenant, Tenant, TenantProfile,
 };
 
+pub use application_changes::ApplicationPatch;
+pub use machine_changes::MachinePatch;
+pub use operator_key::{NewOperatorKey, OperatorKey, OperatorKeySecret};
+pub use session::SessionRecord;
+pub use sign_in_settings::{LockPreview, SignInSettings};
+pub use signing_keys::SigningKeyRecord;
+pub use tenant_changes::{AdministratorPatch, TenantPatch};
+pub use trail::{AuditRecord, SecurityRecord};
 pub use user::{InvalidUser, NewUser, User, UserId, UserStatus};
+pub use user_changes::UserPatch;
 
 mod account;
+mod actor;
 mod api_key;
 mod application;
+mod application_changes;
 mod decoy;
 mod grant;
 mod machine;
+mod machine_changes;
 mod opening;
+mod operator_key;
 mod revocation;
+mod session;
 mod sign_in_policy;
+mod sign_in_settings;
 mod signing_keys;
 mod tenant;
+mod tenant_changes;
+mod trail;
 mod user;
+mod user_changes;
 
 /// The control plane's Rust interface. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -134,20 +154,6 @@ impl ControlPlane {
         control.rotate_keys().await?;
         control.refresh().await?;
         Ok(control)
-    }
-
-    /// The latest audit events of `tenant`, newest first, at most `limit` of them.
-    ///
-    /// # Errors
-    ///
-    /// When the database fails.
-    pub async fn audit_trail(
-        &self,
-        tenant: &TenantId,
-        limit: u32,
-    ) -> Result<Vec<AuditRecord>, ControlError> {
-        let rows = audit::latest_of(self.inner.db.reader(), tenant, limit.into()).await?;
-        Ok(rows.into_iter().map(AuditRecord::from).collect())
     }
 
     /// The generation in force.
@@ -224,68 +230,11 @@ impl ControlPlane {
     }
 }
 
-/// Who changes something, as the audit trail names them.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Actor {
-    /// A person of the vendor's staff, by the name they signed in with.
-    Operator(String),
-    /// The system itself: a scheduled task, a command.
-    System(&'static str),
-}
-
-impl Actor {
-    /// The word for the kind of actor.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Operator(_) => "operator",
-            Self::System(_) => "system",
-        }
-    }
-
-    /// Which one of its kind.
-    pub fn name(&self) -> &str {
-        match self {
-            Self::Operator(name) => name,
-            Self::System(task) => task,
-        }
-    }
-}
-
 pub(crate) static THE_SERVER: Actor = Actor::System("server");
 
 /// An event nobody asked for.
 pub(crate) fn by_itself(action: &'static str, detail: serde_json::Value) -> AuditEvent<'static> {
     AuditEvent { actor: &THE_SERVER, tenant: None, action, detail }
-}
-
-/// One line of the audit trail.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct AuditRecord {
-    /// When.
-    pub at: Timestamp,
-    /// The kind of actor: `operator` or `system`.
-    pub actor_kind: String,
-    /// Who.
-    pub actor: String,
-    /// What was done, as `resource.verb`.
-    pub action: String,
-    /// What it was done to, as JSON.
-    pub detail: String,
-    /// The generation it led to.
-    pub generation: Generation,
-}
-
-impl From<audit::Model> for AuditRecord {
-    fn from(row: audit::Model) -> Self {
-        Self {
-            at: Timestamp(crate::storage::unsigned(row.at)),
-            actor_kind: row.actor_kind,
-            actor: row.actor,
-            action: row.action,
-            detail: row.detail,
-            generation: Generation(crate::storage::unsigned(row.generation)),
-        }
-    }
 }
 
 /// Why the control plane did not open.
@@ -368,6 +317,34 @@ pub enum ControlError {
     /// The application has no secret to rotate.
     #[error("application {client} does not authenticate with a secret")]
     NoSecret {
+        /// The application.
+        client: ApplicationId,
+    },
+    /// No such session of that tenant, or it has ended.
+    #[error("there is no such session in that tenant")]
+    UnknownSession,
+    /// No such operator key, or it was revoked.
+    #[error("there is no operator key {id} in use")]
+    UnknownOperatorKey {
+        /// The key asked for.
+        id: String,
+    },
+    /// An operator key cannot be made like that.
+    #[error("an operator key needs a name of 1 to 64 characters and a life of up to 400 days")]
+    OperatorKey,
+    /// Only an active user can be suspended, and only a suspended one let in again.
+    #[error(
+        "user {user} is {status}: only an active user can be suspended, and only a suspended one activated"
+    )]
+    UserStatus {
+        /// The user.
+        user: UserId,
+        /// What it is.
+        status: &'static str,
+    },
+    /// The application was revoked, for good.
+    #[error("application {client} was revoked: create another")]
+    ApplicationRevoked {
         /// The application.
         client: ApplicationId,
     },

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 /// A tenant's sign-in policy, set by its administrators.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SignInPolicy {
     /// How its members may sign in with us. Its own identity provider is no matter of this.
+    #[schema(value_type = Vec<SignInMethod>)]
     pub methods: BTreeSet<SignInMethod>,
     /// Whether two factors must have been shown, at this very sign-in (I-15).
     pub mfa_required: bool,
@@ -58,7 +59,19 @@ const MIN_SESSION: u32 = 5 * 60;
 const MAX_SESSION: u32 = 90 * 24 * 3600;
 
 /// A first factor kept here.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Deserialize,
+    Eq,
+    Hash,
+    Ord,
+    PartialEq,
+    PartialOrd,
+    Serialize,
+    utoipa::ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum SignInMethod {
     /// A password.
@@ -68,7 +81,7 @@ pub enum SignInMethod {
 }
 
 /// How a tenant's pages look.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Branding {
     /// What it is called on its pages; its slug, where it says nothing.

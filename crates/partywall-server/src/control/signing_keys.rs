@@ -1,11 +1,15 @@
 //! Signing keys through their lives: turned on schedule, turned by an operator, withdrawn when one
 //! may have been seen.
 
+use partywall::Timestamp;
 use serde_json::json;
 
 use super::{Actor, ControlError, ControlPlane, Inner, THE_SERVER};
 use crate::{
-    keys::{KeyError, KeyPurpose, KeyState, RingError, Step, StoredKey, next_step, take, withdraw},
+    keys::{
+        KeyError, KeyPurpose, KeyState, RingError, SigningAlgorithm, Step, StoredKey, next_step,
+        take, withdraw,
+    },
     storage::{AuditEvent, Change, signing_keys},
 };
 
@@ -73,6 +77,16 @@ impl ControlPlane {
         Ok(self.reread_keys(generation).await?)
     }
 
+    /// Every token key that is published or signs, oldest first.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn list_signing_keys(&self) -> Result<Vec<SigningKeyRecord>, ControlError> {
+        let keys = signing_keys::all(self.inner.db.reader(), KeyPurpose::Token).await?;
+        Ok(keys.into_iter().map(SigningKeyRecord::from).collect())
+    }
+
     async fn take_step(
         &self,
         change: Change<'_>,
@@ -96,17 +110,47 @@ impl ControlPlane {
     }
 }
 
+/// A token key, as operators see it: nothing of its private half.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SigningKeyRecord {
+    /// Its id, as in tokens' headers.
+    pub kid: String,
+    /// How it signs.
+    pub algorithm: SigningAlgorithm,
+    /// `published`, `active`, or `retired`.
+    pub state: &'static str,
+    /// When it was published.
+    pub published_at: Timestamp,
+    /// When it began to sign.
+    pub activated_at: Option<Timestamp>,
+    /// When it ceased to.
+    pub retired_at: Option<Timestamp>,
+}
+
+impl From<StoredKey> for SigningKeyRecord {
+    fn from(key: StoredKey) -> Self {
+        Self {
+            state: signing_keys::state_text(key.state),
+            kid: key.kid,
+            algorithm: key.algorithm,
+            published_at: key.published_at,
+            activated_at: key.activated_at,
+            retired_at: key.retired_at,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use base64ct::{Base64UrlUnpadded, Encoding};
-    use partywall::{FixedClock, Timestamp};
+    use partywall::FixedClock;
 
     use super::*;
     use crate::{
         config::{Resources, ServerConfig},
-        keys::{KeyPolicy, SealingKey, SigningAlgorithm},
+        keys::{KeyPolicy, SealingKey},
         secret::Secret,
         storage::DatabaseConfig,
     };

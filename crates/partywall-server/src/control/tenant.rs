@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::{Actor, ControlError, ControlPlane};
 use crate::{
     random,
-    storage::{AuditEvent, StorageError, machines, tenants},
+    storage::{AuditEvent, StorageError, erasure, tenants},
 };
 
 impl ControlPlane {
@@ -169,8 +169,8 @@ impl ControlPlane {
         .await
     }
 
-    /// Forgets a tenant that is pending erasure: its machines, its slug and everything known of
-    /// it. Its id stays taken for ever. The tenant's data in the stores is not this method's
+    /// Forgets a tenant that is pending erasure: its users, clients, sessions, policies, its slug
+    /// and everything known of it, and the accounts that were its users and nobody else. Its id stays taken for ever. The tenant's data in the stores is not this method's
     /// business.
     ///
     /// # Errors
@@ -184,7 +184,7 @@ impl ControlPlane {
         if tenant.record.status != TenantStatus::PendingErase {
             return Err(ControlError::NotPendingErase { tenant: id.clone() });
         }
-        machines::erase_all_of(change.rows(), id).await?;
+        erasure::tenant(change.rows(), id).await?;
         tenants::leave_tombstone(change.rows(), id, now, change.generation()).await?;
         let action = "tenant.erase";
         self.commit(change, AuditEvent { actor, tenant: Some(id), action, detail: json!({}) })
@@ -193,7 +193,7 @@ impl ControlPlane {
     }
 
     /// Changes a tenant, and accounts for it with what `alter` returns.
-    async fn alter_tenant(
+    pub(super) async fn alter_tenant(
         &self,
         actor: &Actor,
         id: &TenantId,
@@ -248,27 +248,34 @@ pub struct TenantProfile {
 }
 
 /// What to say of a tenant to be made. Id, status and epoch are not for the caller to choose.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewTenant {
     /// Its readable name.
+    #[schema(value_type = String)]
     pub slug: Slug,
     /// What it pays for.
+    #[schema(value_type = String)]
     pub tier: Tier,
     /// Where in the world its data belongs.
     #[serde(default)]
+    #[schema(value_type = Option<String>)]
     pub region: Option<Region>,
     /// Where its data lives, per store.
     #[serde(default)]
+    #[schema(value_type = Object)]
     pub placements: Placements,
     /// Whom to write to.
     #[serde(default)]
+    #[schema(value_type = Vec<String>)]
     pub administrators: Vec<Administrator>,
     /// The tenant, as the vendor's billing knows it.
     #[serde(default)]
+    #[schema(value_type = Option<String>)]
     pub billing_reference: Option<BillingReference>,
     /// Whatever else the vendor wants to remember.
     #[serde(default)]
+    #[schema(value_type = Object)]
     pub metadata: Metadata,
 }
 

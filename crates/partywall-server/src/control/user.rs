@@ -191,7 +191,7 @@ pub struct User {
 }
 
 /// Whether a user can come in.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum UserStatus {
     /// Was asked in and has not come yet.
@@ -214,18 +214,21 @@ impl UserStatus {
 }
 
 /// What to say of a user to be made. Its id, tenant and status are not for the caller to choose.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewUser {
     /// Where it is written to, and what it signs in by.
+    #[schema(value_type = String, format = Email)]
     pub email: Email,
     /// What people call it: up to 128 characters.
     pub name: String,
     /// What it may be inside its tenant: up to 32 roles of up to 64 visible ASCII characters.
     #[serde(default)]
+    #[schema(value_type = Vec<String>)]
     pub roles: BTreeSet<Role>,
     /// Up to 4 KiB of JSON.
     #[serde(default)]
+    #[schema(value_type = Object)]
     pub metadata: Metadata,
 }
 

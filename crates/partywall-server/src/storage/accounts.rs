@@ -161,3 +161,44 @@ pub(crate) fn status_text(status: AccountStatus) -> &'static str {
         AccountStatus::Locked => "locked",
     }
 }
+
+/// What an account has to show.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Factors {
+    pub(crate) password: bool,
+    pub(crate) passkey: bool,
+    /// A time-based code that was confirmed.
+    pub(crate) second: bool,
+}
+
+/// What each of `accounts` has to show; those without anything are left out.
+pub(crate) async fn factors(
+    db: &impl ConnectionTrait,
+    accounts: &[&str],
+) -> Result<std::collections::HashMap<String, Factors>, StorageError> {
+    use sea_orm::sea_query::{Alias, ExprTrait, Query};
+
+    let mut all = std::collections::HashMap::<String, Factors>::new();
+    for some in accounts.chunks(500) {
+        for (table, confirmed, note) in [
+            ("passwords", None, (|f: &mut Factors| f.password = true) as fn(&mut Factors)),
+            ("passkeys", None, |f| f.passkey = true),
+            ("totp_secrets", Some("confirmed_at"), |f| f.second = true),
+        ] {
+            let column = Alias::new("account_id");
+            let mut query = Query::select();
+            query
+                .distinct()
+                .column(column.clone())
+                .from(Alias::new(table))
+                .and_where(Expr::col(column).is_in(some.iter().copied()));
+            if let Some(confirmed) = confirmed {
+                query.and_where(Expr::col(Alias::new(confirmed)).is_not_null());
+            }
+            for row in db.query_all(&query).await? {
+                note(all.entry(row.try_get_by_index(0)?).or_default());
+            }
+        }
+    }
+    Ok(all)
+}

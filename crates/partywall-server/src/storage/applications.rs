@@ -1,7 +1,9 @@
 //! The table of applications.
 
 use partywall::{TenantId, Timestamp};
-use sea_orm::{ActiveValue::Set, ConnectionTrait, entity::prelude::*};
+use sea_orm::{
+    ActiveValue::Set, ConnectionTrait, ExprTrait, QueryOrder, QuerySelect, entity::prelude::*,
+};
 
 use super::{StorageError, signed, unsigned};
 use crate::control::{
@@ -67,6 +69,79 @@ pub(crate) async fn find(
     row.as_ref().map(Application::try_from).transpose()
 }
 
+/// The application of that id that belongs to `tenant`, or to the vendor where none is named.
+pub(crate) async fn find_in(
+    db: &impl ConnectionTrait,
+    tenant: Option<&TenantId>,
+    id: &ApplicationId,
+) -> Result<Option<Application>, StorageError> {
+    let row = Entity::find_by_id(id.as_str()).filter(of(tenant)).one(db).await?;
+    row.as_ref().map(Application::try_from).transpose()
+}
+
+/// Up to `limit` applications of a tenant, or of the vendor, by ascending id, from the one behind
+/// `after`.
+pub(crate) async fn page(
+    db: &impl ConnectionTrait,
+    tenant: Option<&TenantId>,
+    after: Option<&ApplicationId>,
+    limit: u64,
+) -> Result<Vec<Application>, StorageError> {
+    let mut query = Entity::find().filter(of(tenant));
+    if let Some(after) = after {
+        query = query.filter(Column::ClientId.gt(after.as_str()));
+    }
+    let rows = query.order_by_asc(Column::ClientId).limit(limit).all(db).await?;
+    rows.iter().map(Application::try_from).collect()
+}
+
+/// Writes what can change of an application beside its secrets.
+pub(crate) async fn update(
+    db: &impl ConnectionTrait,
+    application: &Application,
+) -> Result<(), StorageError> {
+    let corrupt = |column| corrupt(application.client_id.as_str(), column);
+    let registration =
+        serde_json::to_string(&application.registration).map_err(|_| corrupt("registration"))?;
+    let jwks = application.jwks.as_ref().map(ToString::to_string);
+    Entity::update_many()
+        .col_expr(Column::Name, Expr::value(application.name.clone()))
+        .col_expr(Column::Jwks, Expr::value(jwks))
+        .col_expr(Column::Registration, Expr::value(registration))
+        .col_expr(Column::ChangedAt, Expr::value(signed(application.changed_at.0)))
+        .col_expr(Column::Version, Expr::value(signed(application.version)))
+        .filter(Column::ClientId.eq(application.client_id.as_str()))
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
+/// Makes an application unable to do anything, for good: its secrets are gone.
+pub(crate) async fn revoke(
+    db: &impl ConnectionTrait,
+    id: &ApplicationId,
+    now: Timestamp,
+) -> Result<(), StorageError> {
+    Entity::update_many()
+        .col_expr(Column::Status, Expr::value(status_text(ApplicationStatus::Revoked)))
+        .col_expr(Column::SecretHash, Expr::value(None::<Vec<u8>>))
+        .col_expr(Column::PreviousHash, Expr::value(None::<Vec<u8>>))
+        .col_expr(Column::PreviousUntil, Expr::value(0_i64))
+        .col_expr(Column::ChangedAt, Expr::value(signed(now.0)))
+        .col_expr(Column::Version, Expr::col(Column::Version).add(1))
+        .filter(Column::ClientId.eq(id.as_str()))
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
+fn of(tenant: Option<&TenantId>) -> sea_orm::sea_query::Expr {
+    match tenant {
+        Some(tenant) => Column::TenantId.eq(tenant.as_str()),
+        None => Column::TenantId.is_null(),
+    }
+}
+
 /// What the token endpoint needs. Nothing but the secrets is read before the caller has shown to
 /// know one.
 pub(crate) struct Candidate(Model);
@@ -109,6 +184,7 @@ pub(crate) async fn rotate_secret(
         .col_expr(Column::PreviousUntil, Expr::value(signed(previous_until.0)))
         .col_expr(Column::SecretHash, Expr::value(secret.as_bytes().to_vec()))
         .col_expr(Column::ChangedAt, Expr::value(signed(now.0)))
+        .col_expr(Column::Version, Expr::col(Column::Version).add(1))
         .filter(Column::ClientId.eq(id.as_str()))
         .exec(db)
         .await?;

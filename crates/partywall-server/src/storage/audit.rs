@@ -82,3 +82,21 @@ pub(crate) async fn latest_of(
         .all(db)
         .await?)
 }
+
+/// Up to `limit` events of one tenant, or of none, newest first, from the one before `before`.
+pub(crate) async fn page(
+    db: &impl ConnectionTrait,
+    tenant: Option<&TenantId>,
+    before: Option<i64>,
+    limit: u64,
+) -> Result<Vec<Model>, StorageError> {
+    let mut query = Entity::find().order_by_desc(Column::Id).limit(limit);
+    query = match tenant {
+        Some(tenant) => query.filter(Column::TenantId.eq(tenant.as_str())),
+        None => query.filter(Column::TenantId.is_null()),
+    };
+    if let Some(before) = before {
+        query = query.filter(Column::Id.lt(before));
+    }
+    Ok(query.all(db).await?)
+}

@@ -91,6 +91,40 @@ pub(crate) async fn find(
     row.map(|row| Machine::try_from(&row)).transpose()
 }
 
+/// The tenant's machine of that id, whatever its status.
+pub(crate) async fn find_in(
+    db: &impl ConnectionTrait,
+    tenant: &TenantId,
+    client: &ClientId,
+) -> Result<Option<Machine>, StorageError> {
+    let of_tenant = Column::TenantId.eq(tenant.as_str());
+    let row = Entity::find_by_id(client.as_str()).filter(of_tenant).one(db).await?;
+    row.map(|row| Machine::try_from(&row)).transpose()
+}
+
+/// Writes what can change of a machine beside its secrets.
+pub(crate) async fn update(
+    db: &impl ConnectionTrait,
+    machine: &Machine,
+) -> Result<(), StorageError> {
+    let json = |column, value: serde_json::Result<String>| {
+        value.map_err(|_| corrupt(machine.client_id.as_str(), column))
+    };
+    Entity::update_many()
+        .col_expr(Column::Name, Expr::value(machine.name.clone()))
+        .col_expr(Column::Roles, Expr::value(json("roles", serde_json::to_string(&machine.roles))?))
+        .col_expr(
+            Column::Scopes,
+            Expr::value(json("scopes", serde_json::to_string(&machine.scopes))?),
+        )
+        .col_expr(Column::ChangedAt, Expr::value(signed(machine.changed_at.0)))
+        .filter(Column::ClientId.eq(machine.client_id.as_str()))
+        .filter(Column::TenantId.eq(machine.tenant.as_str()))
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
 /// Up to `limit` machines of a tenant by ascending client id, from the one behind `after`.
 pub(crate) async fn page(
     db: &impl ConnectionTrait,

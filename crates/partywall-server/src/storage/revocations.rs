@@ -4,7 +4,7 @@
 use partywall::{Timestamp, bundle::Revocations};
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ConnectionTrait,
+    ConnectionTrait, ExprTrait,
     entity::prelude::*,
     sea_query::OnConflict,
 };
@@ -70,6 +70,34 @@ pub(crate) enum Revocation<'r> {
     Token { issuer: &'r str, jti: &'r str, expires: Timestamp, keep_until: Timestamp },
     /// All tokens of a subject issued up to a time.
     Subject { tenant: &'r str, subject: &'r str, until: Timestamp, keep_until: Timestamp },
+}
+
+/// Whether a token of ours is refused: by its own id, with the grant it was issued under (what
+/// stands before the dot of its id), or with its subject.
+pub(crate) async fn refuses(
+    db: &impl ConnectionTrait,
+    token: &PresentedToken<'_>,
+) -> Result<bool, StorageError> {
+    let family = token.jti.split_once('.').map_or(token.jti, |(grant, _)| grant);
+    let by_id = Column::Kind
+        .eq(TOKEN)
+        .and(Column::Realm.eq(token.issuer))
+        .and(Column::Name.is_in([token.jti, family]));
+    let by_subject = Column::Kind
+        .eq(SUBJECT)
+        .and(Column::Realm.eq(token.tenant))
+        .and(Column::Name.eq(token.subject))
+        .and(Column::Time.gte(signed(token.issued_at.0)));
+    Ok(Entity::find().filter(by_id.or(by_subject)).one(db).await?.is_some())
+}
+
+/// What a revocation can name of a token.
+pub(crate) struct PresentedToken<'t> {
+    pub(crate) issuer: &'t str,
+    pub(crate) jti: &'t str,
+    pub(crate) tenant: &'t str,
+    pub(crate) subject: &'t str,
+    pub(crate) issued_at: Timestamp,
 }
 
 /// Every revocation that still has an effect at `now`.

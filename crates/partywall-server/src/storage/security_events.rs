@@ -3,7 +3,7 @@
 use partywall::{TenantId, Timestamp};
 use sea_orm::{
     ActiveValue::{NotSet, Set},
-    ConnectionTrait,
+    ConnectionTrait, QueryOrder, QuerySelect,
     entity::prelude::*,
 };
 
@@ -60,4 +60,21 @@ pub(crate) async fn record(
     };
     Entity::insert(row).exec_without_returning(db).await?;
     Ok(())
+}
+
+/// Up to `limit` events of one tenant, newest first, from the one before `before`.
+pub(crate) async fn page(
+    db: &impl ConnectionTrait,
+    tenant: &TenantId,
+    before: Option<i64>,
+    limit: u64,
+) -> Result<Vec<Model>, StorageError> {
+    let mut query = Entity::find()
+        .filter(Column::TenantId.eq(tenant.as_str()))
+        .order_by_desc(Column::Id)
+        .limit(limit);
+    if let Some(before) = before {
+        query = query.filter(Column::Id.lt(before));
+    }
+    Ok(query.all(db).await?)
 }

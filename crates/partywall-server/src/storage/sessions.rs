@@ -310,6 +310,32 @@ pub(crate) async fn live_of_user(
     rows.iter().map(TenantSession::try_from).collect()
 }
 
+/// Ends every session a user has in a tenant, and says which they were.
+pub(crate) async fn end_all_of_user(
+    db: &impl ConnectionTrait,
+    tenant: &TenantId,
+    user: &UserId,
+    now: Timestamp,
+) -> Result<Vec<String>, StorageError> {
+    let of_user = sea_orm::Condition::all()
+        .add(proofs::Column::TenantId.eq(tenant.as_str()))
+        .add(proofs::Column::UserId.eq(user.as_str()))
+        .add(proofs::Column::EndedAt.is_null());
+    let sids = proofs::Entity::find()
+        .select_only()
+        .column(proofs::Column::Sid)
+        .filter(of_user.clone())
+        .into_tuple()
+        .all(db)
+        .await?;
+    proofs::Entity::update_many()
+        .col_expr(proofs::Column::EndedAt, Expr::value(signed(now.0)))
+        .filter(of_user)
+        .exec(db)
+        .await?;
+    Ok(sids)
+}
+
 /// Deletes everything known of a tenant's sessions.
 pub(crate) async fn erase_all_of(
     db: &impl ConnectionTrait,

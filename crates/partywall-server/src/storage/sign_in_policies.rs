@@ -4,7 +4,7 @@ use partywall::{TenantId, Timestamp};
 use sea_orm::{ActiveValue::Set, ConnectionTrait, entity::prelude::*, sea_query::OnConflict};
 
 use super::{StorageError, signed};
-use crate::control::{Branding, SignInPolicy};
+pub(crate) use crate::control::SignInSettings;
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "sign_in_policies")]
@@ -22,16 +22,6 @@ pub(crate) struct Model {
 pub(crate) enum Relation {}
 
 impl ActiveModelBehavior for ActiveModel {}
-
-/// What a tenant has said of signing in.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct SignInSettings {
-    pub(crate) policy: SignInPolicy,
-    pub(crate) branding: Branding,
-    /// Whether tokens for it come from an issuer of its own.
-    pub(crate) own_issuer: bool,
-    pub(crate) version: i64,
-}
 
 pub(crate) async fn of(
     db: &impl ConnectionTrait,

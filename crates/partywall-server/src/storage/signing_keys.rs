@@ -101,7 +101,7 @@ fn key_of(row: Model, purpose: KeyPurpose) -> Result<StoredKey, StorageError> {
     })
 }
 
-fn state_text(state: KeyState) -> &'static str {
+pub(crate) fn state_text(state: KeyState) -> &'static str {
     match state {
         KeyState::Published => "published",
         KeyState::Active => "active",

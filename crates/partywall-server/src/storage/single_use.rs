@@ -170,6 +170,16 @@ pub(crate) async fn put(
     }
 }
 
+/// Takes a value out of its drawer, as if it had never been put there.
+pub(crate) async fn forget(
+    db: &impl ConnectionTrait,
+    drawer: Drawer<'_>,
+    value: &str,
+) -> Result<(), StorageError> {
+    Entity::delete_many().filter(at(drawer, value)).exec(db).await?;
+    Ok(())
+}
+
 /// What came of a redemption.
 #[derive(Debug)]
 pub(crate) enum Redeemed<T> {

@@ -106,6 +106,31 @@ pub(crate) async fn memberships(
     rows.iter().map(User::try_from).collect()
 }
 
+/// Every account that is a user of a tenant.
+pub(crate) async fn accounts_of_tenant(
+    db: &impl ConnectionTrait,
+    tenant: &TenantId,
+) -> Result<Vec<String>, StorageError> {
+    let with_account =
+        Entity::find().filter(within(tenant)).filter(Column::AccountId.is_not_null());
+    Ok(with_account.select_only().column(Column::AccountId).into_tuple().all(db).await?)
+}
+
+/// Those of `accounts` that are no user of any tenant.
+pub(crate) async fn accounts_without_user(
+    db: &impl ConnectionTrait,
+    accounts: &[String],
+) -> Result<Vec<String>, StorageError> {
+    let users: Vec<String> = Entity::find()
+        .filter(Column::AccountId.is_in(accounts.iter().map(String::as_str)))
+        .select_only()
+        .column(Column::AccountId)
+        .into_tuple()
+        .all(db)
+        .await?;
+    Ok(accounts.iter().filter(|account| !users.contains(account)).cloned().collect())
+}
+
 /// Up to `limit` users of a tenant by ascending id, from the one behind `after`.
 pub(crate) async fn page(
     db: &impl ConnectionTrait,

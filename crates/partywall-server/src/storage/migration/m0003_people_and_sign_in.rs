@@ -36,6 +36,7 @@ impl MigrationTrait for Migration {
             grants(),
             single_use(),
             api_keys(),
+            operator_keys(),
             outgoing_mail(),
             outgoing_logouts(),
             security_events(),
@@ -295,6 +296,19 @@ fn api_keys() -> TableCreateStatement {
         .col(big_integer_null("used_at"))
         .col(big_integer("version"))
         .foreign_key(&mut of_tenant("api_keys"))
+        .to_owned()
+}
+
+/// What the vendor's staff show to the admin API: hashed, named, expiring.
+fn operator_keys() -> TableCreateStatement {
+    Table::create()
+        .table("operator_keys")
+        .col(string("id").primary_key())
+        .col(string("name"))
+        .col(binary("secret_hash"))
+        .col(big_integer("created_at"))
+        .col(big_integer("expires_at"))
+        .col(big_integer_null("revoked_at"))
         .to_owned()
 }
 

@@ -1,0 +1,270 @@
+//! Forgetting a user or a tenant: every row of every table that is about it. Which tables those are
+//! is written down here, and a test holds it against the database's own catalogue, so that a table
+//! made tomorrow is not forgotten.
+
+use partywall::TenantId;
+use sea_orm::{
+    ConnectionTrait,
+    sea_query::{Alias, Expr, ExprTrait, Query},
+};
+
+use super::{StorageError, users};
+use crate::control::User;
+
+/// Tables with rows about a tenant's users, before the users themselves: by (tenant, user).
+const ABOUT_USERS: [&str; 3] = ["consents", "session_proofs", "grants"];
+/// Tables with rows of a tenant, in an order that foreign keys allow.
+const OF_TENANTS: [&str; 12] = [
+    "consents",
+    "session_proofs",
+    "grants",
+    "api_keys",
+    "single_use",
+    "outgoing_mail",
+    "outgoing_logouts",
+    "security_events",
+    "sign_in_policies",
+    "applications",
+    "machines",
+    "users",
+];
+/// Tables with rows of an account, before the accounts themselves.
+const OF_ACCOUNTS: [&str; 5] =
+    ["passwords", "totp_secrets", "passkeys", "recovery_codes", "sessions"];
+
+/// Deletes a user and everything about it; the account behind it, too, when it is nobody else.
+pub(crate) async fn user(db: &impl ConnectionTrait, user: &User) -> Result<(), StorageError> {
+    let (tenant, id) = (user.tenant.as_str(), user.id.as_str());
+    for table in ABOUT_USERS {
+        delete(db, table, &[("tenant_id", tenant), ("user_id", id)]).await?;
+    }
+    delete(db, "api_keys", &[("tenant_id", tenant), ("subject", id)]).await?;
+    delete(db, "users", &[("tenant_id", tenant), ("id", id)]).await?;
+    if let Some(account) = &user.account {
+        let account = account.as_str().to_owned();
+        accounts_of_nobody(db, vec![account]).await?;
+    }
+    Ok(())
+}
+
+/// Deletes everything of a tenant but its row, its line in the audit trail, and its revocations,
+/// which must outlive the tokens they refuse. Accounts that were its users and nobody else go too.
+pub(crate) async fn tenant(
+    db: &impl ConnectionTrait,
+    tenant: &TenantId,
+) -> Result<(), StorageError> {
+    let accounts = users::accounts_of_tenant(db, tenant).await?;
+    for table in OF_TENANTS {
+        delete(db, table, &[("tenant_id", tenant.as_str())]).await?;
+    }
+    accounts_of_nobody(db, accounts).await
+}
+
+/// Deletes those of `accounts` that no user is any more, with their factors and sessions.
+async fn accounts_of_nobody(
+    db: &impl ConnectionTrait,
+    accounts: Vec<String>,
+) -> Result<(), StorageError> {
+    // Both databases bound how many values one statement may carry.
+    for some in accounts.chunks(500) {
+        let gone = users::accounts_without_user(db, some).await?;
+        if gone.is_empty() {
+            continue;
+        }
+        let columns = OF_ACCOUNTS.iter().map(|table| (*table, "account_id"));
+        for (table, column) in columns.chain([("accounts", "id")]) {
+            let of_them = Expr::col(Alias::new(column)).is_in(gone.clone());
+            let delete =
+                Query::delete().from_table(Alias::new(table)).and_where(of_them).to_owned();
+            db.execute(&delete).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn delete(
+    db: &impl ConnectionTrait,
+    table: &'static str,
+    of: &[(&'static str, &str)],
+) -> Result<(), StorageError> {
+    let mut delete = Query::delete().from_table(Alias::new(table)).to_owned();
+    for (column, value) in of {
+        delete.and_where(Expr::col(Alias::new(*column)).eq(*value));
+    }
+    db.execute(&delete).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use partywall::TenantStatus;
+    use sea_orm::{DatabaseConnection, DbBackend, Statement};
+
+    use super::*;
+    use crate::{
+        Actor, ControlPlane, NewTenant, NewUser, SignInPolicy, control::tests_support::control,
+    };
+
+    const ACTOR: Actor = Actor::System("test");
+
+    async fn rows(db: &DatabaseConnection, sql: String) -> Vec<String> {
+        let rows = db.query_all_raw(Statement::from_string(DbBackend::Sqlite, sql)).await.unwrap();
+        rows.iter().map(|row| row.try_get_by_index(0).unwrap()).collect()
+    }
+
+    /// Every table with a column of that name, as the database itself lists them.
+    async fn tables_with(db: &DatabaseConnection, column: &str) -> BTreeSet<String> {
+        let sql = format!(
+            "SELECT m.name FROM sqlite_master m JOIN pragma_table_info(m.name) c
+             WHERE m.type = 'table' AND c.name = '{column}'"
+        );
+        rows(db, sql).await.into_iter().collect()
+    }
+
+    fn named(tables: &[&str]) -> BTreeSet<String> {
+        tables.iter().map(|table| (*table).to_owned()).collect()
+    }
+
+    #[tokio::test]
+    async fn t14_every_table_about_a_tenant_is_known_to_erasing_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let control = control(dir.path()).await;
+        let db = control.inner.db.reader();
+        let mut of_tenants = tables_with(db, "tenant_id").await;
+        assert!(of_tenants.remove("audit_events"), "who did what outlives the tenant");
+        assert_eq!(of_tenants, named(&OF_TENANTS), "a table is not erased with its tenant");
+
+        let mut of_accounts = tables_with(db, "account_id").await;
+        assert!(of_accounts.remove("users"));
+        assert_eq!(of_accounts, named(&OF_ACCOUNTS), "a table is not erased with its account");
+
+        let about_users = tables_with(db, "user_id").await;
+        let queued = named(&["outgoing_logouts"]);
+        let known = &named(&ABOUT_USERS) | &queued;
+        assert_eq!(about_users, known, "a table is not erased with its user");
+    }
+
+    async fn user(control: &ControlPlane, tenant: &TenantId, email: &str) -> User {
+        let new = NewUser {
+            email: email.parse().unwrap(),
+            name: "Somebody".to_owned(),
+            roles: ["clerk".into()].into(),
+            metadata: Default::default(),
+        };
+        control.create_user(&ACTOR, tenant, new).await.unwrap()
+    }
+
+    /// A tenant with a row in every table a tenant can have one in.
+    async fn full(control: &ControlPlane, slug: &str, email: &str) -> (TenantId, User) {
+        let new =
+            NewTenant::new(slug.parse().unwrap(), "free".parse().unwrap(), Default::default());
+        let tenant = control.create_tenant(&ACTOR, new).await.unwrap().id().clone();
+        let user = user(control, &tenant, email).await;
+        let machine = serde_json::from_value(serde_json::json!({ "name": "robot" })).unwrap();
+        control.create_machine(&ACTOR, &tenant, machine).await.unwrap();
+        let application = serde_json::from_value(serde_json::json!({
+            "name": "web", "authentication": "none",
+            "registration": { "redirect_uris": ["https://app.test/cb"] },
+        }))
+        .unwrap();
+        control.create_application(&ACTOR, Some(&tenant), application).await.unwrap();
+        let policy = SignInPolicy::default();
+        control.set_sign_in_policy(&ACTOR, &tenant, policy, |_| true).await.unwrap();
+        // The rest as rows: whatever columns a table has, and a value for each that must be there.
+        let db = control.inner.db.reader();
+        let account = user.account.clone().unwrap();
+        for table in OF_TENANTS.iter().chain(&OF_ACCOUNTS) {
+            let of_it = rows(db, format!("SELECT name FROM pragma_table_info('{table}')")).await;
+            let by_tenant = of_it.iter().any(|column| column == "tenant_id");
+            let (column, id) = if by_tenant {
+                ("tenant_id", tenant.as_str())
+            } else {
+                ("account_id", account.as_str())
+            };
+            if count(db, table, column, id).await > 0 {
+                continue;
+            }
+            let columns = format!(
+                "SELECT name || ':' || lower(type) FROM pragma_table_info('{table}')
+                 WHERE \"notnull\" = 1 AND NOT (pk = 1 AND lower(type) = 'integer')
+                    OR name IN ('account_id', 'tenant_id')"
+            );
+            let (mut names, mut values) = (Vec::new(), Vec::new());
+            for column in rows(db, columns).await {
+                let (name, kind) = column.split_once(':').unwrap();
+                names.push(name.to_owned());
+                values.push(match name {
+                    "tenant_id" => format!("'{tenant}'"),
+                    "user_id" => format!("'{}'", user.id),
+                    "account_id" => format!("'{account}'"),
+                    _ if kind.contains("int") || kind.contains("bool") => "1".to_owned(),
+                    _ if kind.contains("blob") => format!("CAST('{slug}' AS BLOB)"),
+                    _ => format!("'{slug}'"),
+                });
+            }
+            let (names, values) = (names.join(", "), values.join(", "));
+            db.execute_unprepared(&format!("INSERT INTO {table} ({names}) VALUES ({values})"))
+                .await
+                .unwrap();
+        }
+        (tenant, user)
+    }
+
+    async fn count(db: &DatabaseConnection, table: &str, column: &str, id: &str) -> u64 {
+        let sql = format!("SELECT CAST(count(*) AS TEXT) FROM {table} WHERE {column} = '{id}'");
+        rows(db, sql).await[0].parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn t14_nothing_of_an_erased_tenant_is_left_and_nothing_of_another_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let control = control(dir.path()).await;
+        let db = control.inner.db.reader();
+        let (acme, ada) = full(&control, "acme", "ada@acme.test").await;
+        let (bond, bill) = full(&control, "bond", "bill@bond.test").await;
+        // Somebody who is a user of both.
+        let both = user(&control, &acme, "carol@both.test").await;
+        let same = user(&control, &bond, "carol@both.test").await;
+        assert_eq!(both.account, same.account);
+        for table in OF_TENANTS {
+            assert!(count(db, table, "tenant_id", acme.as_str()).await > 0, "{table}: a control");
+        }
+
+        control.set_status(&ACTOR, &acme, TenantStatus::PendingErase).await.unwrap();
+        control.erase_tenant(&ACTOR, &acme).await.unwrap();
+        for table in OF_TENANTS {
+            assert_eq!(count(db, table, "tenant_id", acme.as_str()).await, 0, "{table} remains");
+            assert!(count(db, table, "tenant_id", bond.as_str()).await > 0, "{table} of another");
+        }
+        let (adas, bills) = (ada.account.unwrap(), bill.account.unwrap());
+        for table in OF_ACCOUNTS {
+            assert_eq!(count(db, table, "account_id", adas.as_str()).await, 0, "{table} remains");
+            assert!(count(db, table, "account_id", bills.as_str()).await > 0, "{table} of another");
+        }
+        assert!(control.account(&adas).await.unwrap().is_none());
+        let carol = control.account(&both.account.unwrap()).await.unwrap();
+        assert!(carol.is_some(), "she is a user elsewhere");
+    }
+
+    #[tokio::test]
+    async fn t14_a_deleted_user_takes_its_account_along_when_it_is_nobody_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let control = control(dir.path()).await;
+        let db = control.inner.db.reader();
+        let (acme, ada) = full(&control, "acme", "ada@acme.test").await;
+        let (bond, _) = full(&control, "bond", "bill@bond.test").await;
+        let account = ada.account.clone().unwrap();
+        let elsewhere = user(&control, &bond, "ada@acme.test").await;
+        control.delete_user(&ACTOR, &acme, &ada.id, |_| true).await.unwrap();
+        for table in ABOUT_USERS {
+            assert_eq!(count(db, table, "user_id", ada.id.as_str()).await, 0, "{table}");
+        }
+        assert!(control.user(&acme, &ada.id).await.unwrap().is_none());
+        assert!(control.account(&account).await.unwrap().is_some(), "she is a user elsewhere");
+        assert!(control.delete_user(&ACTOR, &acme, &elsewhere.id, |_| true).await.is_err());
+        control.delete_user(&ACTOR, &bond, &elsewhere.id, |_| true).await.unwrap();
+        assert!(control.account(&account).await.unwrap().is_none());
+    }
+}
