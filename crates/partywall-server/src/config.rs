@@ -264,6 +264,12 @@ impl Resources {
         &self.default
     }
 
+    /// Every resource's name.
+    pub(crate) fn names(&self) -> Vec<String> {
+        let all = std::iter::once(&self.default).chain(&self.others);
+        all.map(|resource| resource.as_str().to_owned()).collect()
+    }
+
     /// The resource of exactly that name, if there is one.
     pub(crate) fn named(&self, uri: &str) -> Option<&Resource> {
         std::iter::once(&self.default).chain(&self.others).find(|resource| resource.as_str() == uri)

@@ -42,10 +42,12 @@ async fn answer_with_request_id(request: Request, next: Next) -> Response {
     let span = tracing::info_span!("request", request.id = id, path = request.uri().path());
     let mut response = next.run(request).instrument(span).await;
     let status = response.status();
-    // Ours are JSON; what the framework says by itself is not, or nothing.
-    let json = HeaderValue::from_static("application/json");
-    let unworded = status.is_client_error() && response.headers().get(CONTENT_TYPE) != Some(&json);
-    if status.is_server_error() || unworded {
+    // Ours are JSON, or pages for people; what the framework says by itself is neither.
+    let kind = response.headers().get(CONTENT_TYPE);
+    let json = kind == Some(&HeaderValue::from_static("application/json"));
+    let page = kind == Some(&HeaderValue::from_static(PAGE));
+    let unworded = status.is_client_error() && !json;
+    if (status.is_server_error() || unworded) && !page {
         // Whatever went wrong inside is in the log, under this id.
         let body = Json(json!({ "error": error_code(status), "request_id": id }));
         let (mut parts, _) = response.into_parts();
@@ -89,5 +91,7 @@ fn error_code(status: StatusCode) -> &'static str {
     }
 }
 
+/// The `Content-Type` of our pages.
+pub(crate) const PAGE: &str = "text/html; charset=utf-8";
 /// Nothing we read is larger, in bytes.
 const MAX_BODY: usize = 16 * 1024;

@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use arc_swap::ArcSwapOption;
 use aws_lc_rs::digest::{SHA256, digest};
 use bytes::Bytes;
-use partywall::{Timestamp, token::SigningKey};
+use partywall::{
+    Timestamp,
+    token::{Algorithm, SigningKey},
+};
 use sea_orm::ConnectionTrait;
 use serde::Serialize;
 use serde_json::json;
@@ -38,6 +41,16 @@ impl TokenKeys {
     /// Signs an access token's claims (RFC 9068 2.1: `typ` is `at+jwt`).
     pub(crate) fn sign_access_token(&self, claims: &impl Serialize) -> Result<String, KeyError> {
         Ok(self.active.sign_jws("at+jwt", claims)?)
+    }
+
+    /// Signs the claims of an artefact of another kind than an access token.
+    pub(crate) fn sign_jws(&self, typ: &str, claims: &impl Serialize) -> Result<String, KeyError> {
+        Ok(self.active.sign_jws(typ, claims)?)
+    }
+
+    /// What the active key signs with.
+    pub(crate) fn algorithm(&self) -> Algorithm {
+        self.active.algorithm()
     }
 
     /// Signs claims that are to be refused, or refused for this `typ`.

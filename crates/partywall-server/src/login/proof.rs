@@ -33,6 +33,13 @@ pub(crate) enum Amr {
     MultiFactor,
 }
 
+impl Amr {
+    /// The way a token's `amr` names; `None` for a name of others.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        serde_json::from_value(name.into()).ok()
+    }
+}
+
 /// What was shown, when, and to whom.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct Proof {

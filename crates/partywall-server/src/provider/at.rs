@@ -3,6 +3,7 @@
 use std::{convert::Infallible, sync::Arc};
 
 use axum::{extract::FromRequestParts, http::request::Parts};
+use partywall::TenantId;
 
 use super::issue::IssueError;
 use crate::{
@@ -27,6 +28,11 @@ impl At {
     /// Its identifier, as in `iss`, and the prefix of its addresses.
     pub(crate) fn issuer(&self) -> &str {
         &self.issuer
+    }
+
+    /// The one tenant whose own issuer it is, if it is one's.
+    pub(crate) fn tenant(&self) -> Option<&TenantId> {
+        None
     }
 
     /// The keys it signs with.

@@ -24,6 +24,12 @@ use crate::{
 
 mod assertion;
 
+/// How a client may show who it is (OIDC Discovery 3).
+pub(super) const METHODS: [&str; 4] =
+    ["client_secret_basic", "client_secret_post", "private_key_jwt", "none"];
+/// What an assertion may be signed with.
+pub(super) const ALGORITHMS: [&str; 4] = super::dpop::ALGORITHMS;
+
 /// A client that has shown who it is, as far as its kind can.
 pub(crate) enum Client {
     /// A machine, by its secret.

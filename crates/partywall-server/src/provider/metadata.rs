@@ -6,35 +6,54 @@ use axum::{
     http::header::CACHE_CONTROL,
     response::{IntoResponse, Response},
 };
-use serde::Serialize;
+use serde_json::{Map, Value, json};
 
-use super::{jwks, token};
-use crate::control::ControlPlane;
+use super::{
+    at::At,
+    authorize::{self, ResponseMode},
+    client_auth, dpop, jwks, scope, token, user_claims, userinfo,
+};
+use crate::{control::ControlPlane, keys::SigningAlgorithm, login};
 
-/// Both addresses answer the same. Of the members OIDC Discovery requires, those that describe
-/// signing people in are missing until people can sign in.
-pub(super) async fn handler(State(control): State<ControlPlane>) -> Response {
-    let config = &control.inner.config;
-    let issuer = config.issuer.as_str();
-    let max_age = format!("public, max-age={}", config.keys.jwks_max_age.as_secs());
-    let metadata = Metadata {
-        issuer,
-        token_endpoint: format!("{issuer}{}", token::PATH),
-        jwks_uri: format!("{issuer}{}", jwks::PATH),
-        response_types_supported: [],
-        grant_types_supported: token::GRANT_TYPES,
-        token_endpoint_auth_methods_supported: ["client_secret_basic", "client_secret_post"],
-    };
-    ([(CACHE_CONTROL, max_age)], Json(metadata)).into_response()
+/// Both addresses answer the same (OIDC Discovery 4, RFC 8414 3).
+pub(super) async fn handler(State(control): State<ControlPlane>, at: At) -> Response {
+    let max_age = format!("public, max-age={}", control.inner.config.keys.jwks_max_age.as_secs());
+    ([(CACHE_CONTROL, max_age)], Json(metadata(&at))).into_response()
 }
 
-/// RFC 8414 2.
-#[derive(Serialize)]
-struct Metadata<'a> {
-    issuer: &'a str,
-    token_endpoint: String,
-    jwks_uri: String,
-    response_types_supported: [&'static str; 0],
-    grant_types_supported: [&'static str; 2],
-    token_endpoint_auth_methods_supported: [&'static str; 2],
+/// What this issuer does, and nothing else. One line each; whoever adds an endpoint adds its lines.
+fn metadata(at: &At) -> Map<String, Value> {
+    let endpoint = |path| Value::from(format!("{}{path}", at.issuer()));
+    let signing = [SigningAlgorithm::Es256, SigningAlgorithm::EdDsa, SigningAlgorithm::Rs256];
+    let members = [
+        ("issuer", at.issuer().into()),
+        // RFC 8414 2, OIDC Discovery 3.
+        ("authorization_endpoint", endpoint(authorize::PATH)),
+        ("token_endpoint", endpoint(token::PATH)),
+        ("userinfo_endpoint", endpoint(userinfo::PATH)),
+        ("jwks_uri", endpoint(jwks::PATH)),
+        ("scopes_supported", json!(scope::STANDARD)),
+        ("response_types_supported", json!(["code"])),
+        ("response_modes_supported", json!(ResponseMode::NAMES)),
+        ("grant_types_supported", json!(token::GRANT_TYPES)),
+        ("token_endpoint_auth_methods_supported", json!(client_auth::METHODS)),
+        ("token_endpoint_auth_signing_alg_values_supported", json!(client_auth::ALGORITHMS)),
+        ("code_challenge_methods_supported", json!(["S256"])),
+        ("subject_types_supported", json!(["public"])),
+        ("id_token_signing_alg_values_supported", json!(signing)),
+        ("acr_values_supported", json!(login::ACR_VALUES)),
+        ("claim_types_supported", json!(["normal"])),
+        ("claims_supported", json!(user_claims::supported())),
+        ("claims_parameter_supported", true.into()),
+        // What is left out would count as true (OIDC Discovery 3).
+        ("request_parameter_supported", false.into()),
+        ("request_uri_parameter_supported", false.into()),
+        // RFC 9207 3.
+        ("authorization_response_iss_parameter_supported", true.into()),
+        // RFC 9126 5.
+        ("pushed_authorization_request_endpoint", endpoint(authorize::pushed::PATH)),
+        // RFC 9449 5.1.
+        ("dpop_signing_alg_values_supported", json!(dpop::ALGORITHMS)),
+    ];
+    members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
 }

@@ -9,19 +9,27 @@ use axum::{
 };
 
 use crate::control::ControlPlane;
+pub(crate) use at::At;
 pub(crate) use form::decode_component;
 
 mod at;
+pub(crate) mod authorize;
 mod client_auth;
+mod code;
 pub(crate) mod dpop;
 mod form;
+pub(crate) mod id_token;
 mod issue;
 mod jwks;
 mod metadata;
 mod oauth_error;
+mod own_token;
+pub(crate) mod scope;
 #[cfg(test)]
 mod testing;
 mod token;
+mod user_claims;
+mod userinfo;
 
 /// The endpoints, under the issuer's path (O-08).
 pub(crate) fn routes(control: &ControlPlane) -> Router<ControlPlane> {
@@ -32,5 +40,8 @@ pub(crate) fn routes(control: &ControlPlane) -> Router<ControlPlane> {
         // RFC 8414 3: inserted between host and path.
         .route(&format!("/.well-known/oauth-authorization-server{base}"), get(metadata::handler))
         .route(&format!("{base}{}", jwks::PATH), get(jwks::handler))
+        .route(&format!("{base}{}", authorize::PATH), get(authorize::get).post(authorize::post))
+        .route(&format!("{base}{}", authorize::pushed::PATH), post(authorize::pushed::handler))
         .route(&format!("{base}{}", token::PATH), post(token::handler))
+        .route(&format!("{base}{}", userinfo::PATH), get(userinfo::handler).post(userinfo::handler))
 }

@@ -22,7 +22,10 @@ use crate::{
     Actor, ApplicationCredentials, ControlPlane, MachineCredentials, NewApplication, NewMachine,
     NewTenant, NewUser, Server, User, UserStatus,
     control::{NewGrant, tests_support},
-    login::{Admitted, Amr, Entry, Path, Proof, admit},
+    login::{
+        Admitted, Amr, Entry, Path, Proof, admit,
+        session::{self, Browser},
+    },
     provider::token::refresh_token,
     random,
     storage::{
@@ -133,10 +136,24 @@ impl Scene {
             request = request.header(*name, value);
         }
         let request = request.body(Body::from(form.to_owned())).unwrap();
-        let response = self.router.clone().oneshot(request).await.unwrap();
+        let response = self.send(request).await;
         let status = response.status();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         (status, serde_json::from_slice(&body).unwrap_or_default())
+    }
+
+    pub(crate) async fn send(&self, request: Request<Body>) -> axum::response::Response {
+        self.router.clone().oneshot(request).await.unwrap()
+    }
+
+    /// The cookie of a browser in which `account`'s owner showed `amr` just now.
+    pub(crate) async fn signed_in(&self, user: &User, amr: &[Amr]) -> String {
+        let proof = Proof::of(amr.iter().copied(), self.clock.now());
+        let nobody = Browser::of(&axum::http::HeaderMap::new());
+        let account = user.account.as_ref().unwrap();
+        let begun = session::begin(&self.control, &nobody, account, &proof).await.unwrap();
+        let cookie = begun.set_cookie.unwrap();
+        cookie.to_str().unwrap().split(';').next().unwrap().to_owned()
     }
 
     /// What a token says; whether it holds is [`refusal`](Self::refusal)'s.

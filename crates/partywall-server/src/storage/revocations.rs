@@ -73,7 +73,7 @@ pub(crate) enum Revocation<'r> {
 }
 
 /// Whether a token of ours is refused: by its own id, with the grant it was issued under (what
-/// stands before the dot of its id), or with its subject.
+/// stands before the dot of its id), or with its subject or whoever acts for it.
 pub(crate) async fn refuses(
     db: &impl ConnectionTrait,
     token: &PresentedToken<'_>,
@@ -86,7 +86,7 @@ pub(crate) async fn refuses(
     let by_subject = Column::Kind
         .eq(SUBJECT)
         .and(Column::Realm.eq(token.tenant))
-        .and(Column::Name.eq(token.subject))
+        .and(Column::Name.is_in(std::iter::once(token.subject).chain(token.actor)))
         .and(Column::Time.gte(signed(token.issued_at.0)));
     Ok(Entity::find().filter(by_id.or(by_subject)).one(db).await?.is_some())
 }
@@ -97,6 +97,7 @@ pub(crate) struct PresentedToken<'t> {
     pub(crate) jti: &'t str,
     pub(crate) tenant: &'t str,
     pub(crate) subject: &'t str,
+    pub(crate) actor: Option<&'t str>,
     pub(crate) issued_at: Timestamp,
 }
 

@@ -12,8 +12,13 @@ async fn o08_the_issuer_is_the_exact_prefix_of_everything_it_names() {
     assert_eq!(oidc.body, oauth.body);
     let metadata = oidc.json();
     assert_eq!(metadata["issuer"], ISSUER);
-    for endpoint in ["token_endpoint", "jwks_uri"] {
-        let url = metadata[endpoint].as_str().unwrap();
+    let addresses = metadata
+        .as_object()
+        .unwrap()
+        .iter()
+        .filter(|(name, _)| name.ends_with("_endpoint") || *name == "jwks_uri");
+    for (_, url) in addresses {
+        let url = url.as_str().unwrap();
         let path = url.strip_prefix("https://id.test").unwrap();
         assert!(url.starts_with(&format!("{ISSUER}/")), "{url}");
         assert_ne!(plane.get(path).await.status, StatusCode::NOT_FOUND, "{url} is not there");
@@ -45,11 +50,32 @@ async fn metadata_names_what_exists_and_nothing_else() {
     let metadata = plane.get("/idp/.well-known/openid-configuration").await.json();
     let expected = serde_json::json!({
         "issuer": ISSUER,
+        "authorization_endpoint": "https://id.test/idp/authorize",
         "token_endpoint": "https://id.test/idp/token",
+        "userinfo_endpoint": "https://id.test/idp/userinfo",
+        "pushed_authorization_request_endpoint": "https://id.test/idp/par",
         "jwks_uri": "https://id.test/idp/jwks",
-        "response_types_supported": [],
-        "grant_types_supported": ["client_credentials", "refresh_token"],
-        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+        "scopes_supported": ["openid", "profile", "email", "offline_access"],
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query", "form_post"],
+        "grant_types_supported": ["authorization_code", "client_credentials", "refresh_token"],
+        "token_endpoint_auth_methods_supported":
+            ["client_secret_basic", "client_secret_post", "private_key_jwt", "none"],
+        "token_endpoint_auth_signing_alg_values_supported": ["ES256", "EdDSA", "PS256", "RS256"],
+        "dpop_signing_alg_values_supported": ["ES256", "EdDSA", "PS256", "RS256"],
+        "id_token_signing_alg_values_supported": ["ES256", "EdDSA", "RS256"],
+        "code_challenge_methods_supported": ["S256"],
+        "subject_types_supported": ["public"],
+        "acr_values_supported": ["urn:partywall:acr:1fa", "urn:partywall:acr:2fa", "phr"],
+        "claim_types_supported": ["normal"],
+        "claims_supported": [
+            "sub", "iss", "aud", "exp", "iat", "auth_time", "nonce", "acr", "amr", "sid", "tid",
+            "name", "updated_at", "email", "email_verified",
+        ],
+        "claims_parameter_supported": true,
+        "request_parameter_supported": false,
+        "request_uri_parameter_supported": false,
+        "authorization_response_iss_parameter_supported": true,
     });
     assert_eq!(metadata, expected);
 }

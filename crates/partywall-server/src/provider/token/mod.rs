@@ -14,6 +14,7 @@ use super::{
     client_auth::{self, Client, ClientAuthError},
     dpop::{self, DpopError},
     form::{Form, FormError},
+    id_token::IdTokenError,
     issue::{IssueError, IssuedToken},
     oauth_error::{NOT_STORED, OAuthError},
 };
@@ -26,6 +27,7 @@ use crate::{
     storage::StorageError,
 };
 
+mod authorization_code;
 mod client_credentials;
 pub(crate) mod refresh_token;
 
@@ -40,6 +42,7 @@ pub(super) async fn handler(
 ) -> Result<TokenResponse, TokenRequestError> {
     let form = Form::of_request(&uri, &headers, &body)?;
     let grant = match form.get("grant_type") {
+        Some("authorization_code") => GrantType::AuthorizationCode,
         Some("client_credentials") => GrantType::ClientCredentials,
         Some("refresh_token") => GrantType::RefreshToken,
         Some(_) => return Err(TokenRequestError::UnsupportedGrantType),
@@ -54,6 +57,7 @@ pub(super) async fn handler(
     }
     let request = TokenRequest { control: &control, at: &at, form: &form, dpop_jkt };
     match grant {
+        GrantType::AuthorizationCode => authorization_code::grant(&request, client).await,
         GrantType::ClientCredentials => client_credentials::grant(&request, client),
         GrantType::RefreshToken => refresh_token::grant(&request, client).await,
     }
@@ -62,12 +66,14 @@ pub(super) async fn handler(
 /// What is served here.
 #[derive(Clone, Copy, Debug)]
 enum GrantType {
+    AuthorizationCode,
     ClientCredentials,
     RefreshToken,
 }
 
 /// The names of [`GrantType`], for the metadata.
-pub(super) const GRANT_TYPES: [&str; 2] = ["client_credentials", "refresh_token"];
+pub(super) const GRANT_TYPES: [&str; 3] =
+    ["authorization_code", "client_credentials", "refresh_token"];
 
 /// What every grant is given.
 struct TokenRequest<'r> {
@@ -156,6 +162,8 @@ pub(super) enum TokenRequestError {
     #[error(transparent)]
     Issue(#[from] IssueError),
     #[error(transparent)]
+    IdToken(#[from] IdTokenError),
+    #[error(transparent)]
     Control(#[from] ControlError),
     #[error(transparent)]
     Storage(#[from] StorageError),
@@ -179,6 +187,12 @@ pub(super) enum InvalidGrant {
     Reused,
     #[error("it is bound to another key")]
     OtherKey,
+    #[error("it is another issuer's")]
+    OtherIssuer,
+    #[error("it was sent to another address")]
+    OtherRedirectUri,
+    #[error("code_verifier is missing or does not fit")]
+    CodeVerifier,
     #[error("its user is not admitted any more: {0}")]
     NotAdmitted(Refusal),
 }
@@ -210,7 +224,11 @@ impl TokenRequestError {
             Self::Issue(error) => {
                 error.answer().map(|(code, description)| OAuthError::bad_request(code, description))
             }
-            Self::Control(_) | Self::Storage(_) | Self::Key(_) | Self::Random(_) => None,
+            Self::IdToken(_)
+            | Self::Control(_)
+            | Self::Storage(_)
+            | Self::Key(_)
+            | Self::Random(_) => None,
         }
     }
 }
