@@ -27,6 +27,9 @@ mod assertion;
 /// How a client may show who it is (OIDC Discovery 3).
 pub(super) const METHODS: [&str; 4] =
     ["client_secret_basic", "client_secret_post", "private_key_jwt", "none"];
+/// Those by which a client really shows who it is.
+pub(super) const CONFIDENTIAL_METHODS: [&str; 3] =
+    ["client_secret_basic", "client_secret_post", "private_key_jwt"];
 /// What an assertion may be signed with.
 pub(super) const ALGORITHMS: [&str; 4] = super::dpop::ALGORITHMS;
 
@@ -85,6 +88,13 @@ pub(super) async fn authenticate(
     }
     let presented = PresentedSecret::of(authorization, form)?;
     presented.authenticate(db, control.now()).await
+}
+
+/// Whether the request says anything about a client.
+pub(super) fn is_shown(headers: &HeaderMap, form: &Form<'_>) -> bool {
+    const NAMES: [&str; 4] =
+        ["client_id", "client_secret", "client_assertion", "client_assertion_type"];
+    headers.contains_key(AUTHORIZATION) || NAMES.iter().any(|name| form.get(name).is_some())
 }
 
 /// An application that registered to show nothing.

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use partywall::{Role, TenantId};
+use partywall::{Role, TenantId, Timestamp};
 use serde::Serialize;
 
 use super::at::At;
@@ -29,6 +29,8 @@ pub(crate) struct Issue<'i> {
     pub(crate) sid: Option<&'i str>,
     /// Its id, where it must be known beforehand; drawn otherwise.
     pub(crate) jti: Option<String>,
+    /// When it ends at the latest: with what it was made of.
+    pub(crate) ends_at: Option<Timestamp>,
     /// Fewer of the principal's roles, for a token that may do less than its principal.
     pub(crate) roles: Option<BTreeSet<Role>>,
 }
@@ -48,8 +50,18 @@ impl<'i> Issue<'i> {
         resource: &'i Resource,
         scope: BTreeSet<&'i Scope>,
     ) -> Self {
-        let (actor, dpop_jkt, sid, jti, roles) = (None, None, None, None, None);
-        Self { admitted, client_id, resource, scope, actor, dpop_jkt, sid, jti, roles }
+        Self {
+            admitted,
+            client_id,
+            resource,
+            scope,
+            actor: None,
+            dpop_jkt: None,
+            sid: None,
+            jti: None,
+            ends_at: None,
+            roles: None,
+        }
     }
 }
 
@@ -71,7 +83,9 @@ pub(crate) fn access_token(
 ) -> Result<IssuedToken, IssueError> {
     let admitted = issue.admitted;
     at.may_speak_for(admitted)?;
-    let (now, lifetime) = (control.now(), control.policy().token_lifetime());
+    let now = control.now();
+    let lifetime = control.policy().token_lifetime();
+    let lifetime = issue.ends_at.map_or(lifetime, |end| lifetime.min(end.since(now)));
     let scope = join(&issue.scope);
     let jti = match &issue.jti {
         Some(jti) => jti.clone(),

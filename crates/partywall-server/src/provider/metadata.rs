@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::{
     at::At,
     authorize::{self, ResponseMode},
-    client_auth, dpop, jwks, scope, token, user_claims, userinfo,
+    client_auth, dpop, introspect, jwks, revoke, scope, token, user_claims, userinfo,
 };
 use crate::{control::ControlPlane, keys::SigningAlgorithm, login};
 
@@ -48,6 +48,11 @@ fn metadata(at: &At) -> Map<String, Value> {
         // What is left out would count as true (OIDC Discovery 3).
         ("request_parameter_supported", false.into()),
         ("request_uri_parameter_supported", false.into()),
+        // RFC 7009, RFC 7662; who may ask is who may get tokens.
+        ("introspection_endpoint", endpoint(introspect::PATH)),
+        ("introspection_endpoint_auth_methods_supported", json!(client_auth::CONFIDENTIAL_METHODS)),
+        ("revocation_endpoint", endpoint(revoke::PATH)),
+        ("revocation_endpoint_auth_methods_supported", json!(client_auth::METHODS)),
         // RFC 9207 3.
         ("authorization_response_iss_parameter_supported", true.into()),
         // RFC 9126 5.

@@ -19,11 +19,13 @@ mod code;
 pub(crate) mod dpop;
 mod form;
 pub(crate) mod id_token;
+mod introspect;
 mod issue;
 mod jwks;
 mod metadata;
 mod oauth_error;
 mod own_token;
+mod revoke;
 pub(crate) mod scope;
 #[cfg(test)]
 mod testing;
@@ -43,5 +45,7 @@ pub(crate) fn routes(control: &ControlPlane) -> Router<ControlPlane> {
         .route(&format!("{base}{}", authorize::PATH), get(authorize::get).post(authorize::post))
         .route(&format!("{base}{}", authorize::pushed::PATH), post(authorize::pushed::handler))
         .route(&format!("{base}{}", token::PATH), post(token::handler))
+        .route(&format!("{base}{}", introspect::PATH), post(introspect::handler))
+        .route(&format!("{base}{}", revoke::PATH), post(revoke::handler))
         .route(&format!("{base}{}", userinfo::PATH), get(userinfo::handler).post(userinfo::handler))
 }

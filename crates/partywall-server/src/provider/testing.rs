@@ -263,3 +263,14 @@ impl Signer {
         format!("{input}.{}", Base64UrlUnpadded::encode_string(signature.as_ref()))
     }
 }
+
+/// A machine's credentials, as parameters of a form.
+pub(crate) fn as_machine(machine: &MachineCredentials) -> String {
+    format!("client_id={}&client_secret={}", machine.client_id, machine.secret.expose())
+}
+
+/// An application's credentials, as parameters of a form.
+pub(crate) fn as_application(app: &ApplicationCredentials) -> String {
+    let secret = app.secret.as_ref().map(|secret| format!("&client_secret={}", secret.expose()));
+    format!("client_id={}{}", app.client_id, secret.unwrap_or_default())
+}

@@ -96,3 +96,65 @@ impl PresentedAssertion<'_> {
         serde_json::from_slice::<Subject>(&payload).ok().map(|payload| payload.sub)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use partywall::Clock;
+    use serde_json::{Value, json};
+
+    use crate::provider::testing::{self, ISSUER, Scene, Signer};
+
+    #[tokio::test]
+    async fn o15_a_key_of_the_clients_own_stands_for_a_secret_once() {
+        let scene = Scene::new().await;
+        let (key, thief) = (Signer::new(), Signer::new());
+        let how = json!({ "authentication": "private_key_jwt", "jwks": { "keys": [key.jwk()] } });
+        let app = testing::application(&scene.control, Some(&scene.tenant), how).await;
+        let id = app.client_id.as_str();
+        let now = scene.clock.now().0;
+        let signed = |key: &Signer, jti: &str, name: &str, value: Value| {
+            let mut claims = json!({
+                "iss": id, "sub": id, "aud": ISSUER, "jti": jti, "iat": now, "exp": now + 300,
+            });
+            claims[name] = value;
+            key.sign(&json!({ "alg": "ES256" }), &claims)
+        };
+        let ask = async |assertion: &str, more: &str| {
+            let kind = super::ASSERTION_TYPE;
+            let form =
+                format!("token=x&client_assertion_type={kind}&client_assertion={assertion}{more}");
+            scene.post("/introspect", &form).await.1
+        };
+        let good = signed(&key, "1", "aud", format!("{ISSUER}/token").into());
+        assert_eq!(ask(&good, "").await, json!({ "active": false }), "let in");
+        assert_eq!(ask(&good, "").await["error"], "invalid_client", "once");
+        let named = signed(&key, "2", "aud", ISSUER.into());
+        assert_eq!(ask(&named, &format!("&client_id={id}")).await["active"], false);
+        for (what, assertion) in [
+            ("another key", signed(&thief, "3", "aud", ISSUER.into())),
+            ("two audiences", signed(&key, "4", "aud", json!([ISSUER]))),
+            ("another audience", signed(&key, "5", "aud", format!("{ISSUER}/introspect").into())),
+            ("another issuer", signed(&key, "6", "iss", "x".into())),
+            ("too long a life", signed(&key, "7", "exp", (now + 600).into())),
+            ("another client", signed(&key, "8", "sub", scene.app.client_id.as_str().into())),
+        ] {
+            assert_eq!(ask(&assertion, "").await["error"], "invalid_client", "{what}");
+        }
+        let fresh = || signed(&key, "9", "aud", ISSUER.into());
+        for more in ["&client_secret=x", "&client_id=app-x"] {
+            assert_eq!(ask(&fresh(), more).await["error"], "invalid_request", "{more}");
+        }
+        for form in [
+            format!("token=x&client_assertion={}", fresh()),
+            format!("token=x&client_id={id}&client_assertion_type={}", super::ASSERTION_TYPE),
+            format!("token=x&client_id={id}&client_assertion_type=x&client_assertion={}", fresh()),
+            // It registered a key: naming itself is not enough, nor is any secret.
+            format!("token=x&client_id={id}"),
+            format!("token=x&client_id={id}&client_secret=x"),
+        ] {
+            let answer = scene.post("/introspect", &form).await.1;
+            assert_eq!(answer["error"], "invalid_client", "{form}");
+        }
+        assert_eq!(ask(&fresh(), "").await["active"], false, "the control");
+    }
+}

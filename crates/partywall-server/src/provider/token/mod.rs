@@ -11,12 +11,13 @@ use serde::Serialize;
 
 use super::{
     at::At,
-    client_auth::{self, Client, ClientAuthError},
+    client_auth::{self, Client, ClientAuthError, CredentialsFault},
     dpop::{self, DpopError},
     form::{Form, FormError},
     id_token::IdTokenError,
     issue::{IssueError, IssuedToken},
     oauth_error::{NOT_STORED, OAuthError},
+    own_token::OwnTokenError,
 };
 use crate::{
     control::{Application, ControlError, ControlPlane, Grant},
@@ -27,9 +28,11 @@ use crate::{
     storage::StorageError,
 };
 
+mod api_key;
 mod authorization_code;
 mod client_credentials;
 pub(crate) mod refresh_token;
+mod token_exchange;
 
 pub(super) const PATH: &str = "/token";
 
@@ -45,23 +48,39 @@ pub(super) async fn handler(
         Some("authorization_code") => GrantType::AuthorizationCode,
         Some("client_credentials") => GrantType::ClientCredentials,
         Some("refresh_token") => GrantType::RefreshToken,
+        Some(TOKEN_EXCHANGE) if form.get("subject_token_type") == Some(api_key::TYPE) => {
+            GrantType::ApiKey
+        }
+        Some(TOKEN_EXCHANGE) => GrantType::TokenExchange,
         Some(_) => return Err(TokenRequestError::UnsupportedGrantType),
         None => return Err(TokenRequestError::NoGrantType),
     };
-    let client = client_auth::authenticate(&control, &at, &headers, &form).await?;
+    // An API key is its own credential; whoever sends another beside it means something else.
+    let client = match grant {
+        GrantType::ApiKey if client_auth::is_shown(&headers, &form) => {
+            return Err(ClientAuthError::from(CredentialsFault::SentTwice).into());
+        }
+        GrantType::ApiKey => None,
+        _ => Some(client_auth::authenticate(&control, &at, &headers, &form).await?),
+    };
     let endpoint = format!("{}{PATH}", at.issuer());
     let asked = dpop::At { method: "POST", uri: &endpoint };
     let dpop_jkt = dpop::proven_key(&control, &headers, asked, None).await?;
-    if let Client::Application(application) = &client {
+    if let Some(Client::Application(application)) = &client {
         dpop::check_required(application, dpop_jkt.as_deref())?;
     }
     let request = TokenRequest { control: &control, at: &at, form: &form, dpop_jkt };
+    let Some(client) = client else { return api_key::grant(&request).await };
     match grant {
         GrantType::AuthorizationCode => authorization_code::grant(&request, client).await,
         GrantType::ClientCredentials => client_credentials::grant(&request, client),
         GrantType::RefreshToken => refresh_token::grant(&request, client).await,
+        GrantType::TokenExchange => token_exchange::grant(&request, client).await,
+        GrantType::ApiKey => api_key::grant(&request).await,
     }
 }
+
+const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 
 /// What is served here.
 #[derive(Clone, Copy, Debug)]
@@ -69,11 +88,14 @@ enum GrantType {
     AuthorizationCode,
     ClientCredentials,
     RefreshToken,
+    TokenExchange,
+    /// A token exchange whose subject token is an API key.
+    ApiKey,
 }
 
 /// The names of [`GrantType`], for the metadata.
-pub(super) const GRANT_TYPES: [&str; 3] =
-    ["authorization_code", "client_credentials", "refresh_token"];
+pub(super) const GRANT_TYPES: [&str; 4] =
+    ["authorization_code", "client_credentials", "refresh_token", TOKEN_EXCHANGE];
 
 /// What every grant is given.
 struct TokenRequest<'r> {
@@ -153,6 +175,10 @@ pub(super) enum TokenRequestError {
     Client(#[from] ClientAuthError),
     #[error(transparent)]
     Dpop(#[from] DpopError),
+    #[error("only access tokens are exchanged, for access tokens")]
+    TokenType,
+    #[error("an actor token was sent: the actor is the client itself")]
+    ActorToken,
     #[error("the client may not use this grant")]
     UnauthorizedClient,
     #[error("client {client} was not admitted: {why}")]
@@ -161,6 +187,8 @@ pub(super) enum TokenRequestError {
     InvalidGrant { client: String, why: InvalidGrant },
     #[error(transparent)]
     Issue(#[from] IssueError),
+    #[error(transparent)]
+    OwnToken(#[from] OwnTokenError),
     #[error(transparent)]
     IdToken(#[from] IdTokenError),
     #[error(transparent)]
@@ -179,6 +207,10 @@ pub(super) enum TokenRequestError {
 pub(super) enum InvalidGrant {
     #[error("it is not one of ours")]
     Unknown,
+    #[error("it is another tenant's")]
+    OtherTenant,
+    #[error("too many act for one another with it")]
+    TooManyActors,
     #[error("it is another client's")]
     OtherClient,
     #[error("it has expired or was revoked")]
@@ -211,6 +243,13 @@ impl TokenRequestError {
             Self::Missing { .. } => bad("invalid_request", "a parameter of this grant is missing"),
             Self::Client(error) => error.answer(),
             Self::Dpop(error) => error.answer(),
+            Self::TokenType => bad(
+                "invalid_request",
+                "only access tokens and API keys are exchanged, for access tokens",
+            ),
+            Self::ActorToken => {
+                bad("invalid_request", "no actor_token is taken: the client itself is the actor")
+            }
             Self::UnauthorizedClient => {
                 bad("unauthorized_client", "this client is not registered for this grant")
             }
@@ -224,7 +263,8 @@ impl TokenRequestError {
             Self::Issue(error) => {
                 error.answer().map(|(code, description)| OAuthError::bad_request(code, description))
             }
-            Self::IdToken(_)
+            Self::OwnToken(_)
+            | Self::IdToken(_)
             | Self::Control(_)
             | Self::Storage(_)
             | Self::Key(_)

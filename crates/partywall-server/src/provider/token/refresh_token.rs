@@ -7,8 +7,11 @@ use crate::{
     control::{Application, ControlPlane, Grant as GrantType, GrantEnd, NewGrant},
     login::{Admitted, Entry, Path, admit},
     provider::{
+        authorize::RequestedClaims,
         client_auth::Client,
+        id_token::{self, IdToken},
         issue::{self, Issue},
+        scope,
     },
     secret::Secret,
     storage::{
@@ -63,7 +66,22 @@ pub(super) async fn grant(
     issue.sid = grant.sid.as_deref();
     issue.dpop_jkt = request.dpop_jkt.as_deref();
     let token = issue::access_token(control, request.at, &issue)?;
-    Ok(TokenResponse::of(token).with_refresh_token(Some(&next)))
+    // OIDC Core 12.2: of the same sign-in, without its nonce.
+    let id_token = if scope::has(&grant.scopes, scope::OPENID) {
+        let id_token = IdToken {
+            admitted: &admitted,
+            client_id: application.client_id.as_str(),
+            sid: grant.sid.as_deref(),
+            nonce: None,
+            access_token: &token.text,
+            claims: &RequestedClaims::default(),
+        };
+        id_token::sign(control, request.at, &id_token).await?
+    } else {
+        None
+    };
+    let response = TokenResponse::of(token).with_refresh_token(Some(&next));
+    Ok(TokenResponse { id_token, ..response })
 }
 
 /// The grant that is asked to turn, and the turn whose token was presented.
