@@ -176,6 +176,12 @@ impl Issuer {
         &self.url
     }
 
+    /// The host it is on, for people to read.
+    pub(crate) fn host(&self) -> &str {
+        let authority = self.url.get(..self.path_at).and_then(|url| url.split("://").nth(1));
+        authority.unwrap_or_default()
+    }
+
     /// The path under which the provider answers: empty, or with a leading slash and no trailing
     /// one.
     pub(crate) fn path(&self) -> &str {

@@ -449,14 +449,25 @@ pub(crate) mod tests_support {
             DatabaseConfig::Sqlite { path: dir.join("control.db") },
             SealingKey::from_bytes(&Secret::new([7; 32])).unwrap(),
             "https://id.test".parse().unwrap(),
-            Resources::new(
-                "https://api.test".parse().unwrap(),
-                ["https://other-api.test".parse().unwrap()],
-            ),
+            Resources::new("https://api.test".parse().unwrap(), []),
         );
         let clock = Arc::new(FixedClock::at(START));
         let control = ControlPlane::open(config, Arc::<FixedClock>::clone(&clock)).await.unwrap();
         (control, clock)
+    }
+
+    /// An account without factors.
+    pub(crate) async fn account(control: &ControlPlane, email: &str) -> Account {
+        let account = Account {
+            id: AccountId::draw(&control.inner.random).unwrap(),
+            email: email.parse().unwrap(),
+            email_verified_at: None,
+            status: AccountStatus::Active,
+            created_at: control.now(),
+            changed_at: control.now(),
+        };
+        crate::storage::accounts::insert(control.inner.db.reader(), &account).await.unwrap();
+        account
     }
 }
 

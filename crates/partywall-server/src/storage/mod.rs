@@ -31,6 +31,7 @@ mod migration;
 pub(crate) mod operator_keys;
 pub(crate) mod passwords;
 pub(crate) mod policy;
+pub(crate) mod recovery_codes;
 pub(crate) mod revocations;
 pub(crate) mod security_events;
 pub(crate) mod sessions;
@@ -39,6 +40,7 @@ pub(crate) mod sign_in_policies;
 pub(crate) mod signing_keys;
 pub(crate) mod single_use;
 pub(crate) mod tenants;
+pub(crate) mod totp_secrets;
 pub(crate) mod users;
 
 /// Where the control plane's state lives.

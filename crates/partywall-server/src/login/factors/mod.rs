@@ -2,3 +2,5 @@
 
 pub(crate) mod password;
 pub(crate) mod pool;
+pub(crate) mod recovery;
+pub(crate) mod totp;

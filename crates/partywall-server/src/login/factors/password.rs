@@ -298,7 +298,7 @@ const COMMON: &str = include_str!("common_passwords.txt");
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::tests_support::control;
+    use crate::control::tests_support::{self, control};
 
     fn cheap() -> Params {
         Params::new(64, 1, 1, None).unwrap()
@@ -359,18 +359,10 @@ mod tests {
     }
 
     async fn account(control: &ControlPlane, password: Option<&str>) -> Account {
-        let account = Account {
-            id: crate::AccountId::draw(&control.inner.random).unwrap(),
-            email: "ada@x.test".parse().unwrap(),
-            email_verified_at: None,
-            status: AccountStatus::Active,
-            created_at: control.now(),
-            changed_at: control.now(),
-        };
-        let db = control.inner.db.reader();
-        accounts::insert(db, &account).await.unwrap();
+        let account = tests_support::account(control, "ada@x.test").await;
         if let Some(password) = password {
             let hash = hash_new(control, "", Secret::new(password.to_owned())).await.unwrap();
+            let db = control.inner.db.reader();
             passwords::set(db, &account.id, &hash, control.now()).await.unwrap();
         }
         account

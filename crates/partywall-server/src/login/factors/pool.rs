@@ -149,18 +149,29 @@ mod tests {
 
     use super::*;
 
+    /// Keeps the one thread busy until told to go on. Once this returns, nothing waits.
+    async fn hold(
+        pool: &Arc<Pool>,
+        share: &'static str,
+    ) -> (mpsc::Sender<()>, tokio::task::JoinHandle<()>) {
+        let (go, held) = mpsc::channel::<()>();
+        let (begun, has_begun) = oneshot::channel();
+        let pool = Arc::clone(pool);
+        let holding = tokio::spawn(async move {
+            let job = move || {
+                begun.send(()).unwrap();
+                held.recv().unwrap();
+            };
+            pool.run(share, job).await.unwrap();
+        });
+        has_begun.await.unwrap();
+        (go, holding)
+    }
+
     #[tokio::test(flavor = "multi_thread")]
     async fn i38_a_storm_of_one_tenant_waits_behind_itself() {
         let pool = Arc::new(Pool::start(1, 100, 1_000).unwrap());
-        // The one thread is held until everybody stands in line.
-        let (go, held) = mpsc::channel::<()>();
-        let holding = {
-            let pool = Arc::clone(&pool);
-            tokio::spawn(async move { pool.run("storm", move || held.recv()).await })
-        };
-        while pool.shared.lock().count > 0 || Arc::strong_count(&pool) < 2 {
-            tokio::task::yield_now().await;
-        }
+        let (go, holding) = hold(&pool, "storm").await;
         let (done, order) = mpsc::channel();
         let mut all = tokio::task::JoinSet::new();
         for share in std::iter::repeat_n("storm", 50).chain(["calm", "other"]) {
@@ -172,7 +183,7 @@ mod tests {
             }
         }
         go.send(()).unwrap();
-        holding.await.unwrap().unwrap().unwrap();
+        holding.await.unwrap();
         all.join_all().await;
         let order: Vec<_> = order.try_iter().collect();
         // First come, first served would have let them wait behind all fifty.
@@ -184,21 +195,11 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn i38_a_share_has_an_end_and_others_are_heard_all_the_same() {
         let pool = Arc::new(Pool::start(1, 2, 4).unwrap());
-        let (go, held) = mpsc::channel::<()>();
+        let (go, holding) = hold(&pool, "a").await;
         let mut all = tokio::task::JoinSet::new();
-        {
-            let pool = Arc::clone(&pool);
-            all.spawn(async move { pool.run("a", move || drop(held.recv())).await });
-        }
-        let mut accepted = 0;
-        // The one that runs no longer waits.
         for share in ["a", "a", "b", "b"] {
-            let pool_of = Arc::clone(&pool);
-            while pool.shared.lock().count < accepted {
-                tokio::task::yield_now().await;
-            }
-            all.spawn(async move { pool_of.run(share, || ()).await });
-            accepted += 1;
+            let pool = Arc::clone(&pool);
+            all.spawn(async move { pool.run(share, || ()).await });
         }
         while pool.shared.lock().count < 4 {
             tokio::task::yield_now().await;
@@ -206,6 +207,7 @@ mod tests {
         assert_eq!(pool.run("a", || ()).await, Err(Busy), "its share is full");
         assert_eq!(pool.run("c", || ()).await, Err(Busy), "everything is full");
         go.send(()).unwrap();
+        holding.await.unwrap();
         assert!(all.join_all().await.into_iter().all(|ran| ran.is_ok()));
         assert_eq!(pool.run("c", || 7).await, Ok(7));
     }
