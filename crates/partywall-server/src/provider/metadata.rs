@@ -1,9 +1,11 @@
 //! `GET /.well-known/openid-configuration` and `/.well-known/oauth-authorization-server`.
 
+use std::collections::BTreeSet;
+
 use axum::{
     Json,
     extract::State,
-    http::header::CACHE_CONTROL,
+    http::{StatusCode, header::CACHE_CONTROL},
     response::{IntoResponse, Response},
 };
 use serde_json::{Map, Value, json};
@@ -13,18 +15,24 @@ use super::{
     authorize::{self, ResponseMode},
     client_auth, dpop, introspect, jwks, revoke, scope, token, user_claims, userinfo,
 };
-use crate::{control::ControlPlane, keys::SigningAlgorithm, login};
+use crate::{control::ControlPlane, keys::KeyError, login};
 
 /// Both addresses answer the same (OIDC Discovery 4, RFC 8414 3).
-pub(super) async fn handler(State(control): State<ControlPlane>, at: At) -> Response {
-    let max_age = format!("public, max-age={}", control.inner.config.keys.jwks_max_age.as_secs());
-    ([(CACHE_CONTROL, max_age)], Json(metadata(&at))).into_response()
+pub(super) async fn handler(
+    State(control): State<ControlPlane>,
+    at: At,
+) -> Result<Response, MetadataError> {
+    let keys = &control.inner.config.keys;
+    let max_age = format!("public, max-age={}", keys.jwks_max_age.as_secs());
+    let now = at.keys(&control)?.algorithm().name();
+    // While the algorithm changes there are two.
+    let signing = BTreeSet::from([now, keys.algorithm.as_str()]);
+    Ok(([(CACHE_CONTROL, max_age)], Json(metadata(&at, &signing))).into_response())
 }
 
 /// What this issuer does, and nothing else. One line each; whoever adds an endpoint adds its lines.
-fn metadata(at: &At) -> Map<String, Value> {
+fn metadata(at: &At, signing: &BTreeSet<&str>) -> Map<String, Value> {
     let endpoint = |path| Value::from(format!("{}{path}", at.issuer()));
-    let signing = [SigningAlgorithm::Es256, SigningAlgorithm::EdDsa, SigningAlgorithm::Rs256];
     let members = [
         ("issuer", at.issuer().into()),
         // RFC 8414 2, OIDC Discovery 3.
@@ -61,4 +69,22 @@ fn metadata(at: &At) -> Map<String, Value> {
         ("dpop_signing_alg_values_supported", json!(dpop::ALGORITHMS)),
     ];
     members.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// Why there is no metadata.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum MetadataError {
+    #[error(transparent)]
+    NoKeys(#[from] KeyError),
+}
+
+impl IntoResponse for MetadataError {
+    fn into_response(self) -> Response {
+        match self {
+            Self::NoKeys(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "no metadata to serve");
+                StatusCode::INTERNAL_SERVER_ERROR.into_response()
+            }
+        }
+    }
 }

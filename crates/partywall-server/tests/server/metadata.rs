@@ -63,7 +63,7 @@ async fn metadata_names_what_exists_and_nothing_else() {
             ["client_secret_basic", "client_secret_post", "private_key_jwt", "none"],
         "token_endpoint_auth_signing_alg_values_supported": ["ES256", "EdDSA", "PS256", "RS256"],
         "dpop_signing_alg_values_supported": ["ES256", "EdDSA", "PS256", "RS256"],
-        "id_token_signing_alg_values_supported": ["ES256", "EdDSA", "RS256"],
+        "id_token_signing_alg_values_supported": ["ES256"],
         "code_challenge_methods_supported": ["S256"],
         "subject_types_supported": ["public"],
         "acr_values_supported": ["urn:partywall:acr:1fa", "urn:partywall:acr:2fa", "phr"],
