@@ -276,6 +276,14 @@ impl Resources {
         all.map(|resource| resource.as_str().to_owned()).collect()
     }
 
+    /// These and one more, which the server itself is.
+    pub(crate) fn and(mut self, own: Resource) -> Self {
+        if self.named(own.as_str()).is_none() {
+            self.others.push(own);
+        }
+        self
+    }
+
     /// The resource of exactly that name, if there is one.
     pub(crate) fn named(&self, uri: &str) -> Option<&Resource> {
         std::iter::once(&self.default).chain(&self.others).find(|resource| resource.as_str() == uri)

@@ -7,7 +7,9 @@ use axum::{
     extract::Request,
     http::{
         HeaderName, HeaderValue, StatusCode,
-        header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
+        header::{
+            CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+        },
     },
     middleware::{Next, from_fn},
     response::{IntoResponse, Response},
@@ -16,7 +18,7 @@ use serde_json::json;
 use tower_http::{limit::RequestBodyLimitLayer, timeout::TimeoutLayer};
 use tracing::Instrument;
 
-use crate::random;
+use crate::{admin::Problem, random};
 
 /// Bounds what a request may send and how long its answer may take, and makes every error that an
 /// endpoint does not word itself a generic one (L-05).
@@ -34,13 +36,33 @@ pub(crate) fn matches_etag(if_none_match: Option<&HeaderValue>, etag: &str) -> b
     tags.trim() == "*" || tags.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag)
 }
 
-async fn answer_with_request_id(request: Request, next: Next) -> Response {
+/// What a request is called in the log, and in its answer.
+#[derive(Clone)]
+pub(crate) struct RequestId(String);
+
+impl RequestId {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+async fn answer_with_request_id(mut request: Request, next: Next) -> Response {
     let random = aws_lc_rs::rand::SystemRandom::new();
     let Ok(id) = random::opaque_id(&random) else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     let span = tracing::info_span!("request", request.id = id, path = request.uri().path());
+    request.extensions_mut().insert(RequestId(id.clone()));
     let mut response = next.run(request).instrument(span).await;
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        // Worded by the admin API, which has its own form of errors (RFC 9457).
+        let (parts, _) = response.into_parts();
+        response = problem.answer(&id);
+        if let Some(challenge) = parts.headers.get(WWW_AUTHENTICATE) {
+            response.headers_mut().insert(WWW_AUTHENTICATE, challenge.clone());
+        }
+        return identified(response, &id);
+    }
     let status = response.status();
     // Ours are JSON, or pages for people; what the framework says by itself is neither.
     let kind = response.headers().get(CONTENT_TYPE);
@@ -56,9 +78,13 @@ async fn answer_with_request_id(request: Request, next: Next) -> Response {
         parts.headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response = (parts.status, parts.headers, body).into_response();
     }
+    identified(response, &id)
+}
+
+fn identified(mut response: Response, id: &str) -> Response {
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    if let Ok(id) = HeaderValue::from_str(&id) {
+    if let Ok(id) = HeaderValue::from_str(id) {
         headers.insert(HeaderName::from_static("x-request-id"), id);
     }
     response
@@ -94,4 +120,4 @@ fn error_code(status: StatusCode) -> &'static str {
 /// The `Content-Type` of our pages.
 pub(crate) const PAGE: &str = "text/html; charset=utf-8";
 /// Nothing we read is larger, in bytes.
-const MAX_BODY: usize = 16 * 1024;
+pub(crate) const MAX_BODY: usize = 16 * 1024;

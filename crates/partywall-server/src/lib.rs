@@ -47,6 +47,7 @@
 //!
 //! No enforcement point needs this crate, and none may link it: they get along with public keys.
 
+mod admin;
 mod bundle;
 mod config;
 mod connections;

@@ -6,7 +6,7 @@ use axum::Router;
 use tokio::net::TcpListener;
 
 use crate::{
-    bundle,
+    admin, bundle,
     connections::{self, Service},
     control::ControlPlane,
     http::guard,
@@ -26,7 +26,14 @@ impl Server {
 
     /// All endpoints, for one listener.
     pub fn router(&self) -> Router {
-        self.provider_router().merge(self.bundle_router())
+        self.provider_router().merge(self.admin_router()).merge(self.bundle_router())
+    }
+
+    /// The admin API's endpoints: for operators and for tenants' administrators, each of whom
+    /// shows who they are.
+    pub fn admin_router(&self) -> Router {
+        let routes = admin::routes(&self.control).with_state(self.control.clone());
+        guard(routes, Duration::from_secs(10))
     }
 
     /// The identity provider's endpoints: for everybody.

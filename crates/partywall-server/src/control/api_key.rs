@@ -233,18 +233,21 @@ impl From<ApiKeyHolder> for String {
 }
 
 /// What to say of an API key to be made.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewApiKey {
     /// As whom it acts.
+    #[schema(value_type = String)]
     pub holder: ApiKeyHolder,
     /// What people call it: up to 128 characters.
     pub name: String,
     /// The only roles of its holder that its tokens have; all of them where it says nothing.
     #[serde(default)]
+    #[schema(value_type = Option<Vec<String>>)]
     pub roles: Option<BTreeSet<Role>>,
     /// What its tokens may be asked to carry: up to 64 scopes.
     #[serde(default)]
+    #[schema(value_type = Vec<String>)]
     pub scopes: BTreeSet<Scope>,
     /// For how long it can be exchanged, in seconds: up to 400 days.
     pub lasts_seconds: u32,

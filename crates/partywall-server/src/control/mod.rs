@@ -52,6 +52,7 @@ pub use tenant::{
 
 pub use application_changes::ApplicationPatch;
 pub use machine_changes::MachinePatch;
+pub(crate) use operator_key::PREFIX as OPERATOR_KEY;
 pub use operator_key::{NewOperatorKey, OperatorKey, OperatorKeySecret};
 pub use session::SessionRecord;
 pub use sign_in_settings::{LockPreview, SignInSettings};
@@ -123,7 +124,9 @@ impl ControlPlane {
     /// the one its private keys are sealed with.
     pub async fn open(config: ServerConfig, clock: Arc<dyn Clock>) -> Result<Self, OpenError> {
         config.check()?;
-        let config = opening::with_issuers_inlined(config)?;
+        let mut config = opening::with_issuers_inlined(config)?;
+        let admin = crate::admin::audience(config.issuer.as_str()).parse()?;
+        config.resources = config.resources.and(admin);
         let db = Database::open(&config.database).await?;
         let now = clock.now();
         opening::prepare_keys(&db, &config, now).await?;

@@ -24,7 +24,7 @@ mod issue;
 mod jwks;
 mod metadata;
 mod oauth_error;
-mod own_token;
+pub(crate) mod own_token;
 mod revoke;
 pub(crate) mod scope;
 #[cfg(test)]

@@ -47,6 +47,16 @@ pub(crate) async fn record(
     event: &SecurityEvent<'_>,
     now: Timestamp,
 ) -> Result<(), StorageError> {
+    record_of_request(db, event, None, now).await
+}
+
+/// As [`record`], with the id of the request it happened in.
+pub(crate) async fn record_of_request(
+    db: &impl ConnectionTrait,
+    event: &SecurityEvent<'_>,
+    request_id: Option<&str>,
+    now: Timestamp,
+) -> Result<(), StorageError> {
     let row = ActiveModel {
         id: NotSet,
         at: Set(signed(now.0)),
@@ -56,7 +66,7 @@ pub(crate) async fn record(
         subject: Set(event.subject.map(str::to_owned)),
         client_id: Set(event.client.map(str::to_owned)),
         detail: Set(event.detail.to_string()),
-        request_id: Set(None),
+        request_id: Set(request_id.map(str::to_owned)),
     };
     Entity::insert(row).exec_without_returning(db).await?;
     Ok(())
