@@ -21,6 +21,7 @@ use crate::{
     config::{ConfigError, ServerConfig},
     keys::{BundleSigner, KeyError, KeyRing, RefreshKey, RingError, TokenKeys},
     login::factors::password::{Hasher, HasherError},
+    provider::device,
     random::RandomError,
     storage::{
         AuditEvent, Change, Database, StorageError, directory,
@@ -101,6 +102,7 @@ pub(crate) struct Inner {
     pub(crate) ring: KeyRing,
     pub(crate) bundle_signer: BundleSigner,
     pub(crate) refresh_key: RefreshKey,
+    pub(crate) device_guesses: device::Guesses,
     pub(crate) publisher: Publisher,
     /// The latest generation known here; long polls wait on it.
     pub(crate) generation: watch::Sender<Generation>,
@@ -146,6 +148,7 @@ impl ControlPlane {
                 ring: KeyRing::default(),
                 bundle_signer,
                 refresh_key,
+                device_guesses: device::Guesses::default(),
                 publisher: Publisher::default(),
                 generation: watch::Sender::new(Generation(0)),
                 polls: Semaphore::new((crate::connections::at_most() / 4).max(1)),

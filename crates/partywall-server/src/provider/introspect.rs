@@ -125,20 +125,17 @@ impl TokenOf {
     }
 
     fn of_access_token(token: partywall::token::TokenFacts) -> Self {
+        let scope = (!token.scope.is_empty()).then(|| token.scope.join(" "));
         let mut facts = json!({
             "active": true, "iss": token.issuer, "sub": token.subject, "tid": token.tenant,
             "client_id": token.client_id, "aud": token.audience.first(), "iat": token.issued_at,
-            "exp": token.expires_at, "jti": token.jti, "roles": token.roles,
+            "exp": token.expires_at, "jti": token.jti, "roles": token.roles, "scope": scope,
             "token_type": if token.bound_to.is_some() { "DPoP" } else { "Bearer" },
+            "act": token.actor.as_ref().map(|actor| json!({ "sub": actor })),
+            "cnf": token.bound_to.as_ref().map(|jkt| json!({ "jkt": jkt })),
         });
-        if !token.scope.is_empty() {
-            facts["scope"] = token.scope.join(" ").into();
-        }
-        if let Some(actor) = &token.actor {
-            facts["act"] = json!({ "sub": actor });
-        }
-        if let Some(jkt) = &token.bound_to {
-            facts["cnf"] = json!({ "jkt": jkt });
+        if let Some(members) = facts.as_object_mut() {
+            members.retain(|_, value| !value.is_null());
         }
         Self {
             tenant: token.tenant,

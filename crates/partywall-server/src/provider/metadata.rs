@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::{
     at::At,
     authorize::{self, ResponseMode},
-    client_auth, dpop, introspect, jwks, revoke, scope, token, user_claims, userinfo,
+    client_auth, device, dpop, introspect, jwks, revoke, scope, token, user_claims, userinfo,
 };
 use crate::{control::ControlPlane, keys::KeyError, login};
 
@@ -56,6 +56,8 @@ fn metadata(at: &At, signing: &BTreeSet<&str>) -> Map<String, Value> {
         // What is left out would count as true (OIDC Discovery 3).
         ("request_parameter_supported", false.into()),
         ("request_uri_parameter_supported", false.into()),
+        // RFC 8628 4.
+        ("device_authorization_endpoint", endpoint(device::PATH)),
         // RFC 7009, RFC 7662; who may ask is who may get tokens.
         ("introspection_endpoint", endpoint(introspect::PATH)),
         ("introspection_endpoint_auth_methods_supported", json!(client_auth::CONFIDENTIAL_METHODS)),

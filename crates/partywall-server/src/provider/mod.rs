@@ -16,6 +16,7 @@ mod at;
 pub(crate) mod authorize;
 mod client_auth;
 mod code;
+pub(crate) mod device;
 pub(crate) mod dpop;
 mod form;
 pub(crate) mod id_token;
@@ -45,6 +46,7 @@ pub(crate) fn routes(control: &ControlPlane) -> Router<ControlPlane> {
         .route(&format!("{base}{}", authorize::PATH), get(authorize::get).post(authorize::post))
         .route(&format!("{base}{}", authorize::pushed::PATH), post(authorize::pushed::handler))
         .route(&format!("{base}{}", token::PATH), post(token::handler))
+        .route(&format!("{base}{}", device::PATH), post(device::handler))
         .route(&format!("{base}{}", introspect::PATH), post(introspect::handler))
         .route(&format!("{base}{}", revoke::PATH), post(revoke::handler))
         .route(&format!("{base}{}", userinfo::PATH), get(userinfo::handler).post(userinfo::handler))

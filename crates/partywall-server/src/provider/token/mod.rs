@@ -31,8 +31,11 @@ use crate::{
 mod api_key;
 mod authorization_code;
 mod client_credentials;
+mod device_code;
 pub(crate) mod refresh_token;
 mod token_exchange;
+
+use device_code::DeviceWait;
 
 pub(super) const PATH: &str = "/token";
 
@@ -47,6 +50,7 @@ pub(super) async fn handler(
     let grant = match form.get("grant_type") {
         Some("authorization_code") => GrantType::AuthorizationCode,
         Some("client_credentials") => GrantType::ClientCredentials,
+        Some(DEVICE_CODE) => GrantType::DeviceCode,
         Some("refresh_token") => GrantType::RefreshToken,
         Some(TOKEN_EXCHANGE) if form.get("subject_token_type") == Some(api_key::TYPE) => {
             GrantType::ApiKey
@@ -74,12 +78,14 @@ pub(super) async fn handler(
     match grant {
         GrantType::AuthorizationCode => authorization_code::grant(&request, client).await,
         GrantType::ClientCredentials => client_credentials::grant(&request, client),
+        GrantType::DeviceCode => device_code::grant(&request, client).await,
         GrantType::RefreshToken => refresh_token::grant(&request, client).await,
         GrantType::TokenExchange => token_exchange::grant(&request, client).await,
         GrantType::ApiKey => api_key::grant(&request).await,
     }
 }
 
+const DEVICE_CODE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 
 /// What is served here.
@@ -87,6 +93,7 @@ const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";
 enum GrantType {
     AuthorizationCode,
     ClientCredentials,
+    DeviceCode,
     RefreshToken,
     TokenExchange,
     /// A token exchange whose subject token is an API key.
@@ -94,8 +101,8 @@ enum GrantType {
 }
 
 /// The names of [`GrantType`], for the metadata.
-pub(super) const GRANT_TYPES: [&str; 4] =
-    ["authorization_code", "client_credentials", "refresh_token", TOKEN_EXCHANGE];
+pub(super) const GRANT_TYPES: [&str; 5] =
+    ["authorization_code", "client_credentials", "refresh_token", DEVICE_CODE, TOKEN_EXCHANGE];
 
 /// What every grant is given.
 struct TokenRequest<'r> {
@@ -179,6 +186,8 @@ pub(super) enum TokenRequestError {
     TokenType,
     #[error("an actor token was sent: the actor is the client itself")]
     ActorToken,
+    #[error(transparent)]
+    Device(#[from] DeviceWait),
     #[error("the client may not use this grant")]
     UnauthorizedClient,
     #[error("client {client} was not admitted: {why}")]
@@ -243,6 +252,10 @@ impl TokenRequestError {
             Self::Missing { .. } => bad("invalid_request", "a parameter of this grant is missing"),
             Self::Client(error) => error.answer(),
             Self::Dpop(error) => error.answer(),
+            Self::Device(wait) => {
+                let (code, description) = wait.answer();
+                bad(code, description)
+            }
             Self::TokenType => bad(
                 "invalid_request",
                 "only access tokens and API keys are exchanged, for access tokens",
