@@ -23,6 +23,8 @@ pub(crate) mod id_token;
 mod introspect;
 mod issue;
 mod jwks;
+#[cfg(test)]
+mod matrix;
 mod metadata;
 mod oauth_error;
 pub(crate) mod own_token;
