@@ -7,6 +7,7 @@ use partywall::token::IssuerConfig;
 
 use crate::{
     keys::{KeyPolicy, SealingKey},
+    mail::{InvalidMail, MailConfig},
     storage::DatabaseConfig,
 };
 
@@ -30,6 +31,8 @@ pub struct ServerConfig {
     pub bundle: BundlePolicy,
     /// How passwords are hashed.
     pub passwords: PasswordConfig,
+    /// Where mail is given up. Without it nobody can be invited or set a new password by mail.
+    pub mail: Option<MailConfig>,
     /// Other issuers whose tokens enforcement points accept.
     pub external_issuers: Vec<IssuerConfig>,
 }
@@ -52,6 +55,7 @@ impl ServerConfig {
             keys: KeyPolicy::default(),
             bundle: BundlePolicy::default(),
             passwords: PasswordConfig::default(),
+            mail: None,
             external_issuers: Vec::new(),
         }
     }
@@ -60,6 +64,9 @@ impl ServerConfig {
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let Self { keys, bundle, token_lifetime, passwords, .. } = self;
         passwords.check()?;
+        if let Some(mail) = &self.mail {
+            mail.check()?;
+        }
         if !(Duration::from_secs(1)..=MAX_TOKEN_LIFETIME).contains(token_lifetime) {
             return Err(ConfigError::TokenLifetime { given: *token_lifetime });
         }
@@ -310,6 +317,9 @@ pub enum ConfigError {
         /// What was given.
         given: String,
     },
+    /// Mail cannot be sent like that.
+    #[error(transparent)]
+    Mail(#[from] InvalidMail),
     /// Passwords cannot be hashed like that.
     #[error(
         "passwords: expected memory of 8 KiB a lane to 1 GiB, 1 to 16 passes, 1 to 16 lanes, 1 to 64 threads"

@@ -55,6 +55,7 @@ mod control;
 mod http;
 mod keys;
 mod login;
+mod mail;
 mod provider;
 mod random;
 mod secret;
@@ -81,7 +82,8 @@ pub use control::{
 pub use keys::{
     KeyError, KeyPolicy, RingError, SealError, SealingKey, SigningAlgorithm, UnknownAlgorithm,
 };
-pub use login::factors::password::HasherError;
+pub use login::{actions::Invitation, factors::password::HasherError};
+pub use mail::{InvalidMail, MailConfig, MailError};
 pub use random::RandomError;
 pub use secret::{Secret, SecretError, SecretFile, SecretSource};
 pub use server::Server;

@@ -176,6 +176,7 @@ fn of_control(error: &ControlError) -> Problem {
         E::EmailTaken { .. } | E::SlugTaken { .. } => told(StatusCode::CONFLICT, "taken"),
         E::NoSecret { .. }
         | E::UserStatus { .. }
+        | E::NotInvited { .. }
         | E::ApplicationRevoked { .. }
         | E::MachineRevoked { .. }
         | E::NotPendingErase { .. }
@@ -193,7 +194,7 @@ fn of_control(error: &ControlError) -> Problem {
         | E::Application(_)
         | E::SignInPolicy(_)
         | E::Machine(_) => told(StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
-        E::Storage(_) | E::Key(_) | E::Random(_) | E::Compile(_) => Problem {
+        E::Storage(_) | E::Key(_) | E::Random(_) | E::Compile(_) | E::Mail(_) => Problem {
             status: StatusCode::INTERNAL_SERVER_ERROR,
             code: "server-error",
             detail: Cow::Borrowed("something failed here; the log has more under the request's id"),

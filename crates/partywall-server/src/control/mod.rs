@@ -21,6 +21,7 @@ use crate::{
     config::{ConfigError, ServerConfig},
     keys::{BundleSigner, KeyError, KeyRing, RefreshKey, RingError, TokenKeys},
     login::factors::password::{Hasher, HasherError},
+    mail::{MailError, Post},
     provider::device,
     random::RandomError,
     storage::{
@@ -97,6 +98,7 @@ pub(crate) struct Inner {
     pub(crate) random: SystemRandom,
     pub(crate) db: Database,
     pub(crate) hasher: Hasher,
+    pub(crate) post: Option<Post>,
     /// What the latest start of any server on this database asked for.
     policy: ArcSwap<Policy>,
     pub(crate) ring: KeyRing,
@@ -136,6 +138,7 @@ impl ControlPlane {
         let refresh_key = opening::refresh_key(&db, &config, now).await?;
         let policy = opening::note_policy(&db, &config, now).await?;
         let random = SystemRandom::new();
+        let post = config.mail.as_ref().map(Post::to).transpose().map_err(ConfigError::Mail)?;
         let hasher = Hasher::start(&config.passwords, &random)?;
         let control = Self {
             inner: Arc::new(Inner {
@@ -143,6 +146,7 @@ impl ControlPlane {
                 clock,
                 random,
                 hasher,
+                post,
                 db,
                 policy: ArcSwap::from_pointee(policy),
                 ring: KeyRing::default(),
@@ -308,6 +312,12 @@ pub enum ControlError {
         /// The user asked for.
         user: UserId,
     },
+    /// The user cannot be invited: it has accepted already, or is not ours to sign in.
+    #[error("user {user} has no invitation to accept")]
+    NotInvited {
+        /// The user.
+        user: UserId,
+    },
     /// Another user of the tenant has that address.
     #[error("another user of the tenant has the address {email}")]
     EmailTaken {
@@ -411,6 +421,9 @@ pub enum ControlError {
     /// The machine cannot be made like that.
     #[error(transparent)]
     Machine(#[from] InvalidMachine),
+    /// A mail could not be written.
+    #[error(transparent)]
+    Mail(#[from] MailError),
     /// The database failed.
     #[error(transparent)]
     Storage(#[from] StorageError),

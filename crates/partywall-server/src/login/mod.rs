@@ -3,6 +3,7 @@
 pub(crate) use admit::{Admitted, AdmittedPrincipal, Entry, Path, Refusal, admit, admit_machine};
 pub(crate) use proof::{ACR_VALUES, Amr, Proof};
 
+pub(crate) mod actions;
 mod admit;
 pub(crate) mod factors;
 mod proof;

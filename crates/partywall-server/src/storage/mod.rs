@@ -29,6 +29,7 @@ pub(crate) mod grants;
 pub(crate) mod machines;
 mod migration;
 pub(crate) mod operator_keys;
+pub(crate) mod outgoing_mail;
 pub(crate) mod passwords;
 pub(crate) mod policy;
 pub(crate) mod recovery_codes;

@@ -10,6 +10,8 @@ mod flood;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]
+mod mail;
+#[cfg(test)]
 mod metadata;
 #[cfg(test)]
 mod policy;
