@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use terminal::Terminal;
 
+mod admin;
 mod check;
 mod config;
 mod postgres;
@@ -32,6 +33,16 @@ enum Command {
     /// Run the control plane and identity provider
     #[command(after_help = serve::HELP)]
     Serve(serve::Args),
+    /// Administer tenants, on the database of the [server] section
+    Tenant(admin::tenant::Args),
+    /// Administer a tenant's users
+    User(admin::user::Args),
+    /// Administer machines and applications
+    Client(Box<admin::client::Args>),
+    /// Look at the keys that sign tokens, and turn them
+    Key(admin::key::Args),
+    /// Make keys for the admin API, and revoke them
+    OperatorKey(admin::operator_key::Args),
     /// Check partywall.toml without starting anything
     #[command(after_help = check::HELP)]
     Check(check::Args),
@@ -52,6 +63,8 @@ Examples:
   partywall postgres init --table invoices         Print the SQL that walls a table
   partywall postgres lint postgres://localhost/db  Find what weakens its walls
   partywall serve --config /etc/partywall.toml     Run the control plane
+  partywall tenant create acme --tier team         Make a tenant
+  partywall client create robot --tenant acme      Make a machine of it, and print its secret
 
 Exit codes:
   0  yes: it held, it is good, all were accepted
@@ -79,6 +92,26 @@ fn main() -> ExitCode {
         Command::Serve(args) => {
             terminal.start_logging("info");
             serve::run(&args, &terminal)
+        }
+        Command::Tenant(args) => {
+            terminal.start_logging("error");
+            admin::tenant::run(&args, &terminal)
+        }
+        Command::User(args) => {
+            terminal.start_logging("error");
+            admin::user::run(&args, &terminal)
+        }
+        Command::Client(args) => {
+            terminal.start_logging("error");
+            admin::client::run(&args, &terminal)
+        }
+        Command::Key(args) => {
+            terminal.start_logging("error");
+            admin::key::run(&args, &terminal)
+        }
+        Command::OperatorKey(args) => {
+            terminal.start_logging("error");
+            admin::operator_key::run(&args, &terminal)
         }
         Command::Up(args) => {
             // What is refused is shown in the account; the log is for what fails.

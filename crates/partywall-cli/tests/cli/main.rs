@@ -6,6 +6,7 @@
     reason = "what a test cannot do without ends the test"
 )]
 
+mod admin;
 mod check;
 mod harness;
 mod lint;

@@ -20,6 +20,11 @@ fn help_goes_to_stdout_and_names_every_command() {
         &["postgres"],
         &["postgres", "init"],
         &["postgres", "lint"],
+        &["tenant"],
+        &["user", "invite"],
+        &["client", "create"],
+        &["key"],
+        &["operator-key", "create"],
     ] {
         let ran = Folder::new().run(&[command, &["--help"]].concat());
         assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""), "{command:?}");
