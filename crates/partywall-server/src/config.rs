@@ -183,6 +183,11 @@ impl Issuer {
         &self.url
     }
 
+    /// Its origin (RFC 6454): scheme, host and port, as browsers write it.
+    pub(crate) fn origin(&self) -> String {
+        url::Url::parse(&self.url).map(|url| url.origin().ascii_serialization()).unwrap_or_default()
+    }
+
     /// The host it is on, for people to read.
     pub(crate) fn host(&self) -> &str {
         let authority = self.url.get(..self.path_at).and_then(|url| url.split("://").nth(1));

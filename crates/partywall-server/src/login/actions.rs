@@ -22,7 +22,8 @@ use crate::{
     random::RandomError,
     secret::Secret,
     storage::{
-        AuditEvent, StorageError, accounts, grants, passwords, sessions, sign_in_policies,
+        AuditEvent, StorageError, accounts, grants, passkeys, passwords, sessions,
+        sign_in_policies,
         single_use::{self, Drawer, Kind},
         tenants, users,
     },
@@ -185,7 +186,8 @@ async fn has_factors(
     db: &impl sea_orm::ConnectionTrait,
     account: &AccountId,
 ) -> Result<bool, StorageError> {
-    Ok(passwords::of(db, account).await?.is_some())
+    let passkeys = passkeys::of_account(db, account).await?;
+    Ok(!passkeys.is_empty() || passwords::of(db, account).await?.is_some())
 }
 
 /// How somebody accepts.

@@ -30,6 +30,7 @@ pub(crate) mod machines;
 mod migration;
 pub(crate) mod operator_keys;
 pub(crate) mod outgoing_mail;
+pub(crate) mod passkeys;
 pub(crate) mod passwords;
 pub(crate) mod policy;
 pub(crate) mod recovery_codes;

@@ -1,5 +1,6 @@
 //! Factors kept here: what a person can show, and how it is checked.
 
+pub(crate) mod passkey;
 pub(crate) mod password;
 pub(crate) mod pool;
 pub(crate) mod recovery;
