@@ -37,6 +37,8 @@ enum Command {
         #[arg(long = "role", value_name = "ROLE")]
         roles: Vec<String>,
     },
+    /// Invite somebody again who has not come yet
+    Reinvite(Which),
     /// Show a user
     Show(Which),
     /// Let a user in no longer, and end every session, grant and token it has
@@ -82,7 +84,11 @@ async fn act(desk: &Desk, command: &Command) -> Result<(), AdminError> {
                 metadata: Default::default(),
             };
             let user = control.create_user(actor, tenant.id(), new).await?;
-            desk.say(&object(&user), user.id.as_str())
+            invite(desk, &user).await
+        }
+        Command::Reinvite(which) => {
+            let user = which.find(desk).await?;
+            invite(desk, &user).await
         }
         Command::Show(which) => {
             let user = which.find(desk).await?;
@@ -101,6 +107,20 @@ async fn act(desk: &Desk, command: &Command) -> Result<(), AdminError> {
             desk.done(&json!({ "id": user.id, "deleted": true }), "the user is deleted")
         }
     }
+}
+
+/// Where no mail is set up, whoever runs this brings the link to its addressee.
+async fn invite(desk: &Desk, user: &User) -> Result<(), AdminError> {
+    let invitation = desk.control.invite(&desk.actor, &user.tenant, &user.id).await?;
+    let mut object = object(user);
+    if invitation.mailed {
+        return desk.say(&object, user.id.as_str());
+    }
+    if let Some(members) = object.as_object_mut() {
+        members.insert("link".to_owned(), json!(invitation.link.expose()));
+    }
+    let words = format!("user {}; no mail is set up: bring them this link, good once:", user.id);
+    desk.hand_over(&object, &words, invitation.link.expose())
 }
 
 async fn set_status(desk: &Desk, which: &Which, status: UserStatus) -> Result<(), AdminError> {

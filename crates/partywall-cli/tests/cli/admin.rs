@@ -58,8 +58,14 @@ fn m02_a_user_is_invited_and_belongs_to_its_tenant() {
     for slug in ["acme", "bond"] {
         done(folder.run(&["tenant", "create", slug]));
     }
-    let id = done(folder.run(&["user", "invite", "acme", "ada@acme.test", "--role", "clerk"]));
+    let invite = ["user", "invite", "acme", "ada@acme.test", "--role", "clerk"];
+    let invited = json(&folder, &invite);
+    let id = invited["id"].as_str().unwrap().to_owned();
     assert!(id.starts_with("u:"), "{id}");
+    let link = invited["link"].as_str().unwrap();
+    assert!(link.starts_with("http://127.0.0.1:8080/invitation/"), "{link}");
+    let again = done(folder.run(&["user", "reinvite", "acme", &id]));
+    assert!(again.starts_with("http://127.0.0.1:8080/invitation/") && again != link, "{again}");
     let user = json(&folder, &["user", "show", "acme", &id]);
     assert_eq!(user["status"], "invited");
     assert_eq!(user["roles"], serde_json::json!(["clerk"]));

@@ -215,6 +215,13 @@ fn of_users() -> Vec<Endpoint> {
         )
         .guarded(),
         Endpoint::at(
+            "POST",
+            "/tenants/{tenant}/users/{user}/invitation",
+            ("inviteUser", "Write the invitation again"),
+            users::invite,
+        )
+        .with(204),
+        Endpoint::at(
             "GET",
             "/tenants/{tenant}/users/{user}/memberships",
             ("listMemberships", "What else the same person is"),

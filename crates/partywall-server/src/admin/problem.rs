@@ -71,6 +71,8 @@ pub(super) enum ApiError {
     OtherRequest,
     #[error("a request with this idempotency key is under way, or its outcome is unknown")]
     UnderWay,
+    #[error("no mail is set up")]
+    NoMail,
     #[error("too many requests")]
     TooMany,
     #[error(transparent)]
@@ -141,6 +143,11 @@ impl ApiError {
                 StatusCode::CONFLICT,
                 "idempotency-key-in-use",
                 "a request with this Idempotency-Key is under way or was interrupted: look whether its work was done before you use a new key",
+            ),
+            Self::NoMail => problem(
+                StatusCode::CONFLICT,
+                "no-mail",
+                "this server sends no mail: let an operator invite on its command line",
             ),
             Self::TooMany => problem(
                 StatusCode::TOO_MANY_REQUESTS,

@@ -20,8 +20,9 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use crate::{
-    Actor, ControlPlane, NewOperatorKey, NewTenant, Server,
-    control::tests_support::{START, control_with_clock},
+    Actor, ControlPlane, DatabaseConfig, MailConfig, NewOperatorKey, NewTenant, Resources,
+    SealingKey, Secret, Server, ServerConfig,
+    control::tests_support::START,
     login::{Amr, Proof},
     storage::sessions::{self, Session, TenantSession},
 };
@@ -56,7 +57,20 @@ struct Realm {
 impl Plane {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (control, clock) = control_with_clock(dir.path()).await;
+        let mut config = ServerConfig::new(
+            DatabaseConfig::Sqlite { path: dir.path().join("control.db") },
+            SealingKey::from_bytes(&Secret::new([7; 32])).unwrap(),
+            "https://id.test".parse().unwrap(),
+            Resources::new("https://api.test".parse().unwrap(), []),
+        );
+        // Nothing is sent here: mail is queued in the database, and nobody takes it from there.
+        config.mail = Some(MailConfig {
+            server: "smtp://127.0.0.1:1".to_owned(),
+            from: "id@id.test".to_owned(),
+            credentials: None,
+        });
+        let clock = Arc::new(FixedClock::at(START));
+        let control = ControlPlane::open(config, Arc::<FixedClock>::clone(&clock)).await.unwrap();
         let key = NewOperatorKey { name: "olga".to_owned(), lasts: HOUR };
         let operator = control.create_operator_key(&TESTER, key).await.unwrap();
         let operator = operator.expose().to_owned();

@@ -69,7 +69,8 @@ pub(super) async fn list(
     Ok(shown(&Listed::of(users, page.limit, key, |user| UserView::from(user))))
 }
 
-/// Asks somebody in.
+/// Asks somebody in, by mail where mail is set up. The link is its addressee's alone (I-34): whoever
+/// else had it could become them.
 pub(super) async fn create(
     State(control): State<ControlPlane>,
     within: Within,
@@ -77,6 +78,9 @@ pub(super) async fn create(
 ) -> Answer {
     within.may_grant(&new.roles)?;
     let user = control.create_user(&within.actor(), within.tenant(), new).await?;
+    if control.inner.post.is_some() {
+        control.invite(&within.actor(), within.tenant(), &user.id).await?;
+    }
     Ok(created(user.id.as_str(), &UserView::from(&user)))
 }
 
@@ -117,6 +121,21 @@ pub(super) async fn delete(
     }
     let expected = |user: &User| read.is(&UserView::from(user));
     control.delete_user(&within.actor(), within.tenant(), &user, expected).await?;
+    Ok(done())
+}
+
+/// Writes the invitation again.
+pub(super) async fn invite(
+    State(control): State<ControlPlane>,
+    within: Within,
+    Ids(UserPath { user }): Ids<UserPath>,
+) -> Answer {
+    // 404 first: whether mail is set up is no reason to learn of a user.
+    control.user(within.tenant(), &user).await?.ok_or(ApiError::NotFound)?;
+    if control.inner.post.is_none() {
+        return Err(ApiError::NoMail);
+    }
+    control.invite(&within.actor(), within.tenant(), &user).await?;
     Ok(done())
 }
 
