@@ -226,3 +226,167 @@ impl ControlPlane {
         revocations::add(db, revocation, now).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::http::StatusCode;
+
+    use super::*;
+    use crate::{
+        SignInPolicy,
+        login::{Amr, Proof},
+        provider::testing::{Scene, TESTER, user},
+        storage::sessions::{Session, TenantSession},
+    };
+
+    fn status(status: UserStatus) -> UserPatch {
+        UserPatch { status: Some(status), ..UserPatch::default() }
+    }
+
+    /// The user's access token and refresh token, by a refresh.
+    async fn tokens(scene: &Scene) -> (String, String) {
+        let first = scene.refresh_token("openid").await;
+        let (status, body) = refresh(scene, &first).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+        let text = |name: &str| body[name].as_str().unwrap().to_owned();
+        (text("access_token"), text("refresh_token"))
+    }
+
+    async fn refresh(scene: &Scene, token: &str) -> (StatusCode, serde_json::Value) {
+        let client = &scene.app.client_id;
+        let form = format!("grant_type=refresh_token&client_id={client}&refresh_token={token}");
+        scene.post("/token", &form).await
+    }
+
+    async fn session(scene: &Scene, user: &User, name: &str) -> String {
+        let now = scene.control.now();
+        let proof = Proof::of([Amr::Password], now);
+        let expires_at = now + Duration::from_secs(3600);
+        let account = user.account.clone().map(|account| (account, proof.clone()));
+        let id_hash = name.as_bytes().to_vec();
+        let browser = Session { id_hash, account, created_at: now, seen_at: now, expires_at };
+        let session = TenantSession {
+            sid: format!("{name:a<26}"),
+            tenant: user.tenant.clone(),
+            user: user.id.clone(),
+            proof,
+            created_at: now,
+            expires_at,
+            ended_at: None,
+            user_agent: String::new(),
+        };
+        let db = scene.control.inner.db.reader();
+        sessions::insert(db, &browser).await.unwrap();
+        sessions::insert_proof(db, &browser.id_hash, &session).await.unwrap();
+        session.sid
+    }
+
+    #[tokio::test]
+    async fn p01_a_suspended_user_has_nothing_left() {
+        let scene = Scene::new().await;
+        let Scene { control, tenant, user: ada, .. } = &scene;
+        let other = user(control, tenant, "bill@acme.test").await;
+        let (access, again) = tokens(&scene).await;
+        session(&scene, ada, "one").await;
+        session(&scene, &other, "two").await;
+        let sessions = async |user: &User| {
+            control.list_sessions(tenant, &user.id, None, 10).await.unwrap().len()
+        };
+        assert_eq!(scene.refusal(&access).await, None, "the control");
+        assert_eq!((sessions(ada).await, sessions(&other).await), (1, 1), "the control");
+
+        let suspend = status(UserStatus::Suspended);
+        control.update_user(&TESTER, tenant, &ada.id, suspend, |_| true).await.unwrap();
+        assert_eq!(scene.refusal(&access).await, Some("revoked"));
+        assert_eq!(refresh(&scene, &again).await.0, StatusCode::BAD_REQUEST);
+        assert_eq!((sessions(ada).await, sessions(&other).await), (0, 1));
+        assert!(scene.grants().await.iter().all(|grant| grant.revoked_at.is_some()));
+
+        // Let in again, what was ended stays so, and what is new is good.
+        let resume = status(UserStatus::Active);
+        control.update_user(&TESTER, tenant, &ada.id, resume, |_| true).await.unwrap();
+        assert_eq!(refresh(&scene, &again).await.0, StatusCode::BAD_REQUEST);
+        scene.advance(Duration::from_secs(REQUESTS_UNDER_WAY + 1));
+        let (fresh, _) = tokens(&scene).await;
+        assert_eq!(scene.refusal(&fresh).await, None);
+        assert_eq!(scene.refusal(&access).await, Some("revoked"));
+    }
+
+    #[tokio::test]
+    async fn p02_a_role_that_is_taken_away_is_in_no_token_any_more() {
+        let scene = Scene::new().await;
+        let Scene { control, tenant, user: ada, .. } = &scene;
+        let (access, again) = tokens(&scene).await;
+        let roles = |roles: &[&str]| UserPatch {
+            roles: Some(roles.iter().map(|role| Role::from(*role)).collect()),
+            ..UserPatch::default()
+        };
+        let more = roles(&["clerk", "accountant"]);
+        control.update_user(&TESTER, tenant, &ada.id, more, |_| true).await.unwrap();
+        assert_eq!(scene.refusal(&access).await, None, "more takes nothing away");
+        let less = roles(&["accountant"]);
+        control.update_user(&TESTER, tenant, &ada.id, less, |_| true).await.unwrap();
+        assert_eq!(scene.refusal(&access).await, Some("revoked"));
+        scene.advance(Duration::from_secs(REQUESTS_UNDER_WAY + 1));
+        let (status, body) = refresh(&scene, &again).await;
+        assert_eq!(status, StatusCode::OK, "{body}");
+        let fresh = body["access_token"].as_str().unwrap();
+        assert_eq!(scene.refusal(fresh).await, None);
+        assert_eq!(scene.claims(fresh)["roles"], json!(["accountant"]));
+    }
+
+    #[tokio::test]
+    async fn m03_only_what_was_expected_is_changed_and_only_in_its_tenant() {
+        let scene = Scene::new().await;
+        let Scene { control, tenant, user: ada, .. } = &scene;
+        let elsewhere = crate::provider::testing::tenant(control, "bond").await;
+        let change = async |tenant: &TenantId, patch, holds: bool| {
+            control.update_user(&TESTER, tenant, &ada.id, patch, |_| holds).await
+        };
+        let renamed = || UserPatch { name: Some("Augusta".to_owned()), ..UserPatch::default() };
+        let refused = change(&elsewhere, renamed(), true).await;
+        assert!(matches!(refused, Err(ControlError::UnknownUser { .. })), "{refused:?}");
+        let refused = change(tenant, renamed(), false).await;
+        assert!(matches!(refused, Err(ControlError::Conflict)), "{refused:?}");
+        let unnamed = UserPatch { name: Some(String::new()), ..UserPatch::default() };
+        assert!(matches!(change(tenant, unnamed, true).await, Err(ControlError::User(_))));
+        let invited = change(tenant, status(UserStatus::Invited), true).await;
+        assert!(matches!(invited, Err(ControlError::UserStatus { .. })), "{invited:?}");
+        let changed = change(tenant, renamed(), true).await.unwrap();
+        assert_eq!((changed.name.as_str(), changed.version), ("Augusta", ada.version + 1));
+    }
+
+    #[tokio::test]
+    async fn i13_a_dry_run_says_whom_a_policy_locks_out_and_locks_out_nobody() {
+        let scene = Scene::new().await;
+        let Scene { control, tenant, user: ada, .. } = &scene;
+        let glass = user(control, tenant, "bill@acme.test").await;
+        let patch = UserPatch { break_glass: Some(true), ..UserPatch::default() };
+        control.update_user(&TESTER, tenant, &glass.id, patch, |_| true).await.unwrap();
+        let lock = SignInPolicy { sso_only: true, ..SignInPolicy::default() };
+        let preview = control.preview_lock(tenant, &lock).await.unwrap();
+        assert_eq!((preview.users, preview.locked_out), (2, 1));
+        assert_eq!(preview.first_locked_out, [ada.id.clone()]);
+        assert_eq!(preview.break_glass, [glass.id]);
+        let settings = control.sign_in_settings(tenant).await.unwrap();
+        assert!(!settings.policy.sso_only && settings.version == 0, "it was set");
+    }
+
+    #[tokio::test]
+    async fn p01_a_session_is_ended_in_its_tenant_and_for_its_user_only() {
+        let scene = Scene::new().await;
+        let Scene { control, tenant, user: ada, .. } = &scene;
+        let elsewhere = crate::provider::testing::tenant(control, "bond").await;
+        let other = user(control, tenant, "bill@acme.test").await;
+        let sid = session(&scene, ada, "one").await;
+        let end = async |tenant: &TenantId, user: &User| {
+            control.revoke_session(&TESTER, tenant, &user.id, &sid).await
+        };
+        assert!(matches!(end(&elsewhere, ada).await, Err(ControlError::UnknownSession)));
+        assert!(matches!(end(tenant, &other).await, Err(ControlError::UnknownSession)));
+        assert_eq!(control.list_sessions(tenant, &ada.id, None, 10).await.unwrap().len(), 1);
+        end(tenant, ada).await.unwrap();
+        assert!(matches!(end(tenant, ada).await, Err(ControlError::UnknownSession)), "twice");
+        assert!(control.list_sessions(tenant, &ada.id, None, 10).await.unwrap().is_empty());
+    }
+}

@@ -31,7 +31,7 @@ pub(crate) mod own_token;
 mod revoke;
 pub(crate) mod scope;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod token;
 mod user_claims;
 mod userinfo;

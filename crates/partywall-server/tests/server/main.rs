@@ -2,6 +2,8 @@
 //! the Rust interface, on SQLite and on PostgreSQL.
 
 #[cfg(test)]
+mod administration;
+#[cfg(test)]
 mod bundle;
 #[cfg(test)]
 mod crash;

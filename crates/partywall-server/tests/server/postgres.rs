@@ -34,6 +34,14 @@ async fn m03_state_on_postgres() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn m03_an_administrator_runs_a_tenant_on_postgres() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(cluster) = cluster(dir.path()) else { return };
+    crate::administration::suite(database(&cluster)).await;
+    cluster.stop().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn m03_two_servers_may_start_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let Some(cluster) = cluster(dir.path()) else { return };
