@@ -301,7 +301,7 @@ impl<'p> Claims<'p> {
                 .parse()
                 .map_err(|_| TokenError::TenantInvalid { tenant: excerpt(external) })?,
         };
-        if rule.tenants.as_ref().is_some_and(|tenants| !tenants.contains(&tenant)) {
+        if !rule.admits(&tenant) {
             return Err(TokenError::TenantNotOfIssuer { issuer: Arc::clone(&rules.name), tenant });
         }
         if let Some(name) = rules.traits.within_issuer {

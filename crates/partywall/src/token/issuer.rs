@@ -73,6 +73,10 @@ pub struct IssuerConfig {
     /// The only tenants it may speak for, as for a customer's own issuer. Absent: any (I-07).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenants: Option<BTreeSet<TenantId>>,
+    /// Whether nobody speaks for its `tenants` who may speak for any: an issuer that names no
+    /// tenants is refused for these, whatever it signs (I-07, P-06).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exclusive: bool,
     /// How far its clock may be off, in seconds; at most 30 (J-11).
     #[serde(default = "default_leeway")]
     pub leeway_seconds: u32,
@@ -95,6 +99,7 @@ impl IssuerConfig {
             roles: None,
             aliases: BTreeMap::new(),
             tenants: None,
+            exclusive: false,
             leeway_seconds: default_leeway(),
             max_lifetime_seconds: default_max_lifetime(),
         }
@@ -198,7 +203,7 @@ impl TrustedIssuers {
                 return Err(IssuerError { issuer: config.issuer.clone(), why });
             }
         }
-        Ok(Self(Arc::new(compiled)))
+        Ok(Self(Arc::new(with_exclusions(compiled))))
     }
 
     /// These issuers, with `keys` in place of what `issuer` had.
@@ -220,7 +225,7 @@ impl TrustedIssuers {
     pub(crate) fn and(&self, others: &Self) -> Self {
         let mut issuers = HashMap::clone(&others.0);
         issuers.extend(self.0.iter().map(|(name, issuer)| (Arc::clone(name), Arc::clone(issuer))));
-        Self(Arc::new(issuers))
+        Self(Arc::new(with_exclusions(issuers)))
     }
 
     /// These issuers, with the keys fetched in `before` by those that would fetch them from the
@@ -249,9 +254,7 @@ impl TrustedIssuers {
 
     /// Whether tokens of `issuer` may be for `tenant`.
     pub(crate) fn may_speak_for(&self, issuer: &str, tenant: &TenantId) -> bool {
-        self.0.get(issuer).is_some_and(|issuer| {
-            issuer.rules.tenant.tenants.as_ref().is_none_or(|tenants| tenants.contains(tenant))
-        })
+        self.0.get(issuer).is_some_and(|issuer| issuer.rules.tenant.admits(tenant))
     }
 
     /// The keys `issuer` has now.
@@ -310,6 +313,7 @@ pub(super) struct Issuer {
 }
 
 /// What an issuer's tokens must look like.
+#[derive(Clone)]
 pub(super) struct Rules {
     pub(super) name: Arc<str>,
     pub(super) profile: Profile,
@@ -321,18 +325,58 @@ pub(super) struct Rules {
     pub(super) roles: Option<ClaimRule>,
     pub(super) leeway: Duration,
     pub(super) max_lifetime: Duration,
+    exclusive: bool,
+    /// Of the configuration.
+    configured: [u8; 32],
     /// Of all of the above.
     digest: [u8; 32],
 }
 
+/// Takes the tenants that some issuer has for itself from those that name none.
+fn with_exclusions(mut issuers: HashMap<Arc<str>, Arc<Issuer>>) -> HashMap<Arc<str>, Arc<Issuer>> {
+    let taken: BTreeSet<TenantId> = issuers
+        .values()
+        .filter(|issuer| issuer.rules.exclusive)
+        .filter_map(|issuer| issuer.rules.tenant.tenants.as_ref())
+        .flatten()
+        .cloned()
+        .collect();
+    let taken = Arc::new(taken);
+    for issuer in issuers.values_mut() {
+        let tenant = &issuer.rules.tenant;
+        if tenant.tenants.is_some() || tenant.except == taken {
+            continue;
+        }
+        let rules = Arc::new(issuer.rules.excepting(&taken));
+        // A key is trusted under rules: what was verified under others is verified again.
+        let keys = issuer.keys.as_ref();
+        let keys = keys.and_then(|keys| IssuerKeys::select(&rules, keys.set.clone()));
+        *issuer = Arc::new(Issuer { rules, key_url: issuer.key_url.clone(), keys });
+    }
+    issuers
+}
+
 /// How to find the one tenant of a token.
+#[derive(Clone)]
 pub(super) struct TenantRule {
     pub(super) claim: ClaimPath,
     pub(super) prefix: Option<String>,
     /// The claim is a list or map of tenants and of nothing else.
     pub(super) only_tenants: bool,
     pub(super) aliases: HashMap<String, TenantId>,
-    pub(super) tenants: Option<BTreeSet<TenantId>>,
+    tenants: Option<BTreeSet<TenantId>>,
+    /// Tenants that another issuer has for itself.
+    except: Arc<BTreeSet<TenantId>>,
+}
+
+impl TenantRule {
+    /// Whether the issuer may speak for `tenant`.
+    pub(super) fn admits(&self, tenant: &TenantId) -> bool {
+        match &self.tenants {
+            Some(tenants) => tenants.contains(tenant),
+            None => !self.except.contains(tenant),
+        }
+    }
 }
 
 /// An issuer's key set, and of it the keys its rules allow.
@@ -395,6 +439,19 @@ impl Issuer {
 }
 
 impl Rules {
+    /// The same rules, for all tenants but `taken`.
+    fn excepting(&self, taken: &Arc<BTreeSet<TenantId>>) -> Self {
+        let mut hash = Context::new(&SHA256);
+        hash.update(&self.configured);
+        for tenant in taken.iter() {
+            hash.update(&(tenant.as_str().len() as u64).to_le_bytes());
+            hash.update(tenant.as_str().as_bytes());
+        }
+        let tenant = TenantRule { except: Arc::clone(taken), ..self.tenant.clone() };
+        let digest = hash.finish().as_ref().first_chunk().copied().unwrap_or_default();
+        Self { tenant, digest, ..self.clone() }
+    }
+
     fn compile(config: &IssuerConfig, default_audience: &[String]) -> Result<Self, IssuerFault> {
         let traits = config.profile.traits();
         let name = config.issuer.as_str();
@@ -446,6 +503,8 @@ impl Rules {
             roles,
             leeway: Duration::from_secs(config.leeway_seconds.into()),
             max_lifetime: Duration::from_secs(config.max_lifetime_seconds.into()),
+            exclusive: config.exclusive,
+            configured: rules_digest(config, &audience),
             digest: rules_digest(config, &audience),
             audience,
         })
@@ -463,7 +522,8 @@ impl TenantRule {
             (None, None) => return Err(IssuerFault::NoTenantClaim),
         };
         let aliases = config.aliases.clone().into_iter().collect();
-        Ok(Self { claim, prefix, only_tenants, aliases, tenants: config.tenants.clone() })
+        let tenants = config.tenants.clone();
+        Ok(Self { claim, prefix, only_tenants, aliases, tenants, except: Arc::default() })
     }
 }
 

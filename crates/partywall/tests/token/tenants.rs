@@ -83,6 +83,30 @@ fn i07_a_bound_issuer_speaks_for_its_tenants_only() {
 }
 
 #[test]
+fn b02_the_key_all_tenants_share_says_nothing_of_one_that_has_an_issuer_of_its_own() {
+    const OWN: &str = "https://id.example/t/silo";
+    let key = Key::generate("k-own");
+    let own = |exclusive| {
+        let mut own = IssuerConfig::new(OWN, Profile::Partywall, inline(&[&key]));
+        own.tenants = Some(["silo-1".parse().unwrap()].into());
+        own.exclusive = exclusive;
+        own
+    };
+    let about_silo = with_claim("tid", json!("silo-1"));
+    let code = |issuers: &TrustedIssuers, token: &str| {
+        issuers.examine(token, Timestamp(NOW)).map(|_| ()).map_err(|error| error.code())
+    };
+    let issuers = compile(&[config(), own(true)]);
+    assert_eq!(code(&issuers, &about_silo), Err("tenant_not_of_issuer"));
+    // The controls: its own issuer does, for all others the shared one does, and a list of issuers
+    // without the rule lets the shared key mint tokens for everybody.
+    let honest = with(with(claims(), "iss", json!(OWN)), "tid", json!("silo-1"));
+    assert_eq!(code(&issuers, &key.sign(&with(header(), "kid", json!("k-own")), &honest)), Ok(()));
+    assert_eq!(code(&issuers, &with_claim("tid", json!("other-1"))), Ok(()));
+    assert_eq!(code(&compile(&[config(), own(false)]), &about_silo), Ok(()));
+}
+
+#[test]
 fn m04_a_claims_name_is_taken_as_it_is() {
     let nested = |claim: Value, payload: Value| {
         let mut config = IssuerConfig::new(ISSUER, Profile::Generic, inline(&[&KEY]));
