@@ -468,7 +468,10 @@ pub(crate) mod tests_support {
             DatabaseConfig::Sqlite { path: dir.join("control.db") },
             SealingKey::from_bytes(&Secret::new([7; 32])).unwrap(),
             "https://id.test".parse().unwrap(),
-            Resources::new("https://api.test".parse().unwrap(), []),
+            Resources::new(
+                "https://api.test".parse().unwrap(),
+                ["https://other-api.test".parse().unwrap()],
+            ),
         );
         let clock = Arc::new(FixedClock::at(START));
         let control = ControlPlane::open(config, Arc::<FixedClock>::clone(&clock)).await.unwrap();

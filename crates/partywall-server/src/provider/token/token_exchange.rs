@@ -223,7 +223,7 @@ mod tests {
         let more = "&resource=https://other-api.test&scope=invoices:read";
         scene.advance(Duration::from_secs(200));
         let answer = exchange(&scene, &as_machine(&robot), &token, more).await;
-        assert_eq!(answer["issued_token_type"], super::ACCESS_TOKEN);
+        assert_eq!(answer["issued_token_type"], super::ACCESS_TOKEN, "{answer}");
         let (before, claims) = (scene.claims(&token), scene.claims(&text(&answer)));
         assert_eq!(claims["sub"], scene.user.id.as_str());
         assert_eq!(claims["tid"], scene.tenant.as_str());
