@@ -10,7 +10,7 @@ use crate::{
     connections::{self, Service},
     control::ControlPlane,
     http::guard,
-    provider,
+    login, provider,
 };
 
 /// Serves a [`ControlPlane`] over HTTP.
@@ -38,7 +38,9 @@ impl Server {
 
     /// The identity provider's endpoints: for everybody.
     pub fn provider_router(&self) -> Router {
-        let routes = provider::routes(&self.control).with_state(self.control.clone());
+        let routes = provider::routes(&self.control)
+            .merge(login::routes(&self.control))
+            .with_state(self.control.clone());
         guard(routes, Duration::from_secs(10))
     }
 

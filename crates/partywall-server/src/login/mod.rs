@@ -2,18 +2,28 @@
 
 pub(crate) use admit::{Admitted, AdmittedPrincipal, Entry, Path, Refusal, admit, admit_machine};
 pub(crate) use proof::{ACR_VALUES, Amr, Proof};
+pub(crate) use sign_in::needs_consent;
 
 pub(crate) mod actions;
 mod admit;
+mod assets;
+mod binding;
+mod events;
 pub(crate) mod factors;
+mod home_realm;
+mod page;
+mod problem;
 mod proof;
 pub(crate) mod session;
+mod sign_in;
+#[cfg(test)]
+mod tests;
 
-use axum::response::Response;
+use axum::{Router, response::Response, routing::get};
 
 use crate::{
     control::ControlPlane,
-    provider::authorize::{self, AuthorizationRequest, Refused},
+    provider::{At, authorize::AuthorizationRequest},
 };
 
 /// Why somebody has to be asked something.
@@ -31,13 +41,24 @@ pub(crate) enum Why {
     Consent,
 }
 
-/// Asks. Until there are pages to ask on, nobody who is not known already comes in.
+/// Begins a sign-in for an application's request.
 pub(crate) async fn begin(
-    _control: &ControlPlane,
-    at: &crate::provider::At,
-    _browser: &session::Browser,
+    control: &ControlPlane,
+    at: &At,
+    browser: &session::Browser,
     request: AuthorizationRequest,
     why: Why,
 ) -> Response {
-    authorize::refuse(at, &request.reply, Refused::Silently(why))
+    let goal = sign_in::Goal::Application(Box::new(request));
+    let begun = sign_in::begin(control, at, browser, goal, why).await;
+    begun.unwrap_or_else(|error| error.answer(control, at))
+}
+
+/// The pages, under the issuer's path.
+pub(crate) fn routes(control: &ControlPlane) -> Router<ControlPlane> {
+    let base = control.inner.config.issuer.path();
+    Router::new().route(&format!("{base}{}", assets::PATH), get(assets::handler)).route(
+        &format!("{base}{}", sign_in::PATH),
+        get(sign_in::show::handler).post(sign_in::submit::handler),
+    )
 }

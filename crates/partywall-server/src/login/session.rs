@@ -31,6 +31,8 @@ use crate::{
 /// The browser a request came from, by the cookie it sent. Nothing is believed of it.
 pub(crate) struct Browser {
     cookie: Option<Secret<String>>,
+    /// What it is recognised by while it signs in: see [`Binding`](super::binding::Binding).
+    binding: Option<Secret<String>>,
     user_agent: String,
 }
 
@@ -39,8 +41,13 @@ impl Browser {
         let user_agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
         Self {
             cookie: cookie(headers, COOKIE_NAME).map(Secret::new),
+            binding: cookie(headers, super::binding::COOKIE_NAME).map(Secret::new),
             user_agent: user_agent.unwrap_or_default().chars().take(MAX_USER_AGENT).collect(),
         }
+    }
+
+    pub(super) fn binding(&self) -> Option<&Secret<String>> {
+        self.binding.as_ref()
     }
 
     /// What its session is known by here; nothing, where it has no cookie.

@@ -8,12 +8,12 @@ use axum::http::{HeaderMap, HeaderValue, Uri, header::CONTENT_TYPE};
 use super::oauth_error::OAuthError;
 
 /// A request's parameters, each there once (RFC 6749 3.2).
-pub(super) struct Form<'b>(BTreeMap<Cow<'b, str>, Cow<'b, str>>);
+pub(crate) struct Form<'b>(BTreeMap<Cow<'b, str>, Cow<'b, str>>);
 
 impl<'b> Form<'b> {
     /// Reads a client's request: parameters, and secrets above all, are in the body and never in
     /// the address (RFC 6749 2.3.1, 3.2).
-    pub(super) fn of_request(
+    pub(crate) fn of_request(
         uri: &Uri,
         headers: &HeaderMap,
         body: &'b [u8],
@@ -28,7 +28,7 @@ impl<'b> Form<'b> {
     }
 
     /// Reads a request's body.
-    pub(super) fn parse(body: &'b [u8]) -> Result<Self, FormError> {
+    pub(crate) fn parse(body: &'b [u8]) -> Result<Self, FormError> {
         let body = std::str::from_utf8(body).map_err(|_| FormError::Encoding)?;
         let mut parameters = BTreeMap::new();
         for pair in body.split('&').filter(|pair| !pair.is_empty()) {
@@ -43,14 +43,14 @@ impl<'b> Form<'b> {
     }
 
     /// A parameter's value. One sent without a value counts as not sent (RFC 6749 3.2).
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(AsRef::as_ref).filter(|value| !value.is_empty())
     }
 }
 
 /// Why a body is no form we read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-pub(super) enum FormError {
+pub(crate) enum FormError {
     #[error("parameters are not accepted in the query string")]
     Query,
     #[error("the body must be application/x-www-form-urlencoded")]

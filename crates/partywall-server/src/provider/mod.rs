@@ -10,7 +10,7 @@ use axum::{
 
 use crate::control::ControlPlane;
 pub(crate) use at::At;
-pub(crate) use form::decode_component;
+pub(crate) use form::{Form, decode_component};
 
 mod at;
 pub(crate) mod authorize;

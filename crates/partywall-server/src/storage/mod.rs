@@ -23,6 +23,7 @@ pub(crate) mod accounts;
 pub(crate) mod api_keys;
 pub(crate) mod applications;
 pub(crate) mod audit;
+pub(crate) mod consents;
 pub(crate) mod directory;
 pub(crate) mod erasure;
 pub(crate) mod grants;

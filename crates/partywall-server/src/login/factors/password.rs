@@ -32,7 +32,7 @@ pub(crate) struct Hasher {
 impl Hasher {
     pub(crate) fn start(
         config: &PasswordConfig,
-        random: &dyn SecureRandom,
+        random: &(dyn SecureRandom + Sync),
     ) -> Result<Self, HasherError> {
         let params = Params::new(config.memory_kib, config.passes, config.lanes, None)
             .map_err(|_| HasherError::Parameters)?;
@@ -48,7 +48,7 @@ impl Hasher {
         &self,
         share: &str,
         password: Secret<String>,
-        random: &dyn SecureRandom,
+        random: &(dyn SecureRandom + Sync),
     ) -> Result<String, HashError> {
         let (salt, params) = (random::fill::<SALT_LEN>(random)?, self.params.clone());
         let hashed =
@@ -63,7 +63,7 @@ impl Hasher {
         share: &str,
         stored: Option<&str>,
         password: Secret<String>,
-        random: &dyn SecureRandom,
+        random: &(dyn SecureRandom + Sync),
     ) -> Result<Verified, HashError> {
         let something = stored.is_some();
         let stored = stored.unwrap_or(&self.nobodys).to_owned();

@@ -30,7 +30,7 @@ use crate::{
     },
     random::RandomError,
     storage::{
-        StorageError, applications,
+        StorageError,
         sessions::{self, Session},
         users,
     },
@@ -169,7 +169,7 @@ async fn next_step(
         return Ok(Step::Ask(Why::SignInAgain));
     }
     request.tenant = Some(tenant);
-    if needs_consent(control, request).await? {
+    if login::needs_consent(control, request, &admitted).await? {
         return Ok(Step::Ask(Why::Consent));
     }
     Ok(Step::Enter(Box::new(admitted), Box::new(session)))
@@ -194,19 +194,6 @@ async fn only_tenant(
             .collect(),
     };
     Ok(if tenants.len() == 1 { tenants.pop() } else { None })
-}
-
-/// Whether the user has to be asked before the application gets anything (O-20).
-pub(crate) async fn needs_consent(
-    control: &ControlPlane,
-    request: &AuthorizationRequest,
-) -> Result<bool, StorageError> {
-    if request.prompt.contains(&Prompt::Consent) {
-        return Ok(true);
-    }
-    let asks = applications::find(control.inner.db.reader(), &request.client).await?;
-    // One that is gone meanwhile gets nothing for it later.
-    Ok(asks.is_none_or(|application| application.registration.asks_consent))
 }
 
 /// Ends a sign-in well: makes the code and sends the browser back. Whatever led here, it must fit

@@ -1,0 +1,513 @@
+//! A sign-in under way: what it is for, how far it has come, and what comes next.
+//!
+//! ```text
+//! begin ─► Identify ─► Password ─► (SecondFactor | Enrol) ─► Known ─► decide ─► complete
+//!                                                              │        └─ tenant? consent? no?
+//! ```
+//!
+//! It lies in the drawer of sign-ins under 256 random bits, which its address shows, and belongs
+//! to the browser that began it (O-21). Until `Known` nothing is shown that tells one person, or
+//! one tenant, from another or from nobody.
+
+use std::time::Duration;
+
+use axum::{http::HeaderValue, response::Response};
+use partywall::{TenantId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Admitted, Proof, Refusal, Why,
+    binding::Binding,
+    events::{Happened, note},
+    page,
+    problem::PageError,
+    session::{self, Browser},
+};
+use crate::{
+    control::{AccountId, ControlPlane, Email},
+    provider::{
+        At,
+        authorize::{self, AuthorizationRequest, Prompt, Refused},
+        device,
+    },
+    storage::{
+        StorageError, accounts, applications, consents,
+        sessions::Session,
+        single_use::{self, Drawer, Kind, Redeemed},
+        totp_secrets, users,
+    },
+};
+
+pub(super) mod show;
+pub(super) mod submit;
+
+pub(super) const PATH: &str = "/sign-in/{id}";
+
+/// A sign-in under way.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(super) struct SignIn {
+    /// The issuer it was begun at, and goes on at.
+    issuer: String,
+    pub(super) goal: Goal,
+    browser: Binding,
+    pub(super) step: Step,
+    /// What the next page says of the last step.
+    notice: Option<Notice>,
+    /// The tenant somebody chose, once known.
+    chosen: Option<TenantId>,
+    /// Whether factors were shown in this sign-in, or only before.
+    shown_here: bool,
+    /// Whether consent was given in this sign-in.
+    agreed: bool,
+}
+
+/// What somebody signs in for.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(super) enum Goal {
+    /// An application, which gets a code.
+    Application(Box<AuthorizationRequest>),
+    /// Their own account's page, in one tenant's eyes.
+    Account { tenant: Option<TenantId>, since: Option<Timestamp> },
+    /// A device that waits.
+    Device { user_code: String, tenant: Option<TenantId> },
+}
+
+/// How far it has come.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(super) enum Step {
+    /// Who is it?
+    Identify,
+    /// Somebody says they are this one.
+    Password { email: Email },
+    /// They have shown a first factor.
+    SecondFactor { account: AccountId, shown: Proof },
+    /// They have shown a first factor, are to show two, and have one.
+    Enrol { account: AccountId, shown: Proof, app: Option<WaitingApp> },
+    /// They have shown what they have. What is left depends on what they want.
+    Known,
+}
+
+/// An authenticator app that is being set up: see [`crate::login::factors::totp`].
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(super) struct WaitingApp {
+    pub(super) id: String,
+    /// Its secret and address, sealed; shown until it is confirmed.
+    pub(super) sealed: Vec<u8>,
+}
+
+/// What is said of the step before.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub(super) enum Notice {
+    NotAnAddress,
+    WrongPassword,
+    WrongCode,
+    NotAMember,
+}
+
+impl Notice {
+    pub(super) fn text(self) -> &'static str {
+        match self {
+            Self::NotAnAddress => "Enter an e-mail address, like name@example.com.",
+            Self::WrongPassword => {
+                "That did not work. Check the address and the password, or wait a little and try \
+                 again."
+            }
+            Self::WrongCode => "That code is not right, or was used before. Wait for the next one.",
+            Self::NotAMember => "You do not belong to that organisation.",
+        }
+    }
+}
+
+impl Goal {
+    /// The tenant it is about, where that is settled beforehand.
+    pub(super) fn tenant(&self) -> Option<&TenantId> {
+        match self {
+            Self::Application(request) => request.tenant.as_ref(),
+            Self::Account { tenant, .. } | Self::Device { tenant, .. } => tenant.as_ref(),
+        }
+    }
+
+    /// Whether what was shown before this sign-in, if anything was, is good for it.
+    fn takes_earlier(&self, proof: &Proof) -> bool {
+        match self {
+            Self::Application(request) => {
+                let anew = [Prompt::Login, Prompt::SelectAccount];
+                !anew.iter().any(|prompt| request.prompt.contains(prompt))
+                    && request.is_fresh(proof)
+            }
+            Self::Account { since, .. } => since.is_none_or(|since| proof.auth_time >= since),
+            Self::Device { .. } => true,
+        }
+    }
+
+    fn client(&self) -> Option<&str> {
+        match self {
+            Self::Application(request) => Some(request.client.as_str()),
+            Self::Account { .. } | Self::Device { .. } => None,
+        }
+    }
+
+    /// Where an application waits for the answer.
+    pub(super) fn leads_to(&self) -> Option<&str> {
+        match self {
+            Self::Application(request) => Some(&request.reply.redirect_uri),
+            Self::Account { .. } | Self::Device { .. } => None,
+        }
+    }
+}
+
+/// What comes next for somebody who has shown something.
+pub(super) enum Next {
+    /// Nothing is known of the browser.
+    Identify,
+    /// What was shown is too old, or not what is wanted: once more.
+    Again(AccountId),
+    /// A second factor.
+    SecondFactor(AccountId, Proof),
+    ChooseTenant(AccountId),
+    Consent(Box<Admitted>),
+    Refused(Shut),
+    Done(Box<Admitted>),
+}
+
+/// Why somebody who has shown who they are does not come in.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Shut {
+    /// They belong nowhere.
+    NoTenant,
+    /// They are not who was asked for.
+    OtherUser,
+    /// The gate says so.
+    Gate(Refusal),
+    /// What they have cannot be as strong as is asked for.
+    TooWeak,
+}
+
+impl Shut {
+    /// Nobody learns whether there is a tenant that they are no member of (I-16).
+    pub(super) fn told(self) -> &'static str {
+        match self {
+            Self::NoTenant => "Your account does not belong to any organisation yet.",
+            Self::OtherUser => "The application asked for somebody else to sign in.",
+            Self::TooWeak => {
+                "The application asks for a stronger way of signing in than your account has."
+            }
+            Self::Gate(Refusal::NotAMember | Refusal::TenantNotServed) => {
+                "Your account does not belong to the organisation you asked for."
+            }
+            Self::Gate(Refusal::NotAcceptedYet) => {
+                "You were invited, and have not accepted yet. Open the link in the invitation."
+            }
+            Self::Gate(Refusal::UserNotActive | Refusal::AccountLocked) => {
+                "Your access is suspended. Ask your organisation's administrator."
+            }
+            Self::Gate(
+                Refusal::SsoOnly | Refusal::MethodNotAllowed | Refusal::ConnectionUnknown,
+            ) => "Your organisation asks for another way of signing in.",
+            Self::Gate(Refusal::MfaRequired | Refusal::SignInTooOld) => "Sign in again, please.",
+        }
+    }
+}
+
+/// Finds out what comes next. One place says yes, and it asks the gate (I-12, I-14).
+pub(super) async fn decide(
+    control: &ControlPlane,
+    sign_in: &SignIn,
+    session: Option<&Session>,
+) -> Result<Next, StorageError> {
+    let db = control.inner.db.reader();
+    let Some((session, (account, proof))) =
+        session.and_then(|session| Some((session, session.account.clone()?)))
+    else {
+        return Ok(Next::Identify);
+    };
+    if !sign_in.shown_here && !sign_in.goal.takes_earlier(&proof) {
+        return Ok(Next::Again(account));
+    }
+    let tenant = match sign_in.goal.tenant().or(sign_in.chosen.as_ref()) {
+        Some(tenant) => tenant.clone(),
+        None => match users::memberships(db, &account, None, 2).await?.as_slice() {
+            [] => return Ok(Next::Refused(Shut::NoTenant)),
+            [only] => only.tenant.clone(),
+            // I-18: never picked for them.
+            _ => return Ok(Next::ChooseTenant(account)),
+        },
+    };
+    let admitted = match session::admit_session(control, session, &tenant).await? {
+        Ok(admitted) => admitted,
+        Err(Refusal::MfaRequired) => return Ok(step_up(control, account, proof)),
+        Err(Refusal::SignInTooOld | Refusal::MethodNotAllowed) if !sign_in.shown_here => {
+            return Ok(Next::Again(account));
+        }
+        Err(refusal) => return Ok(Next::Refused(Shut::Gate(refusal))),
+    };
+    let Some((user, shown)) = admitted.user() else { return Ok(Next::Identify) };
+    if let Goal::Application(request) = &sign_in.goal {
+        if request.subject.as_ref().is_some_and(|subject| *subject != user.id) {
+            return Ok(Next::Refused(Shut::OtherUser));
+        }
+        if !request.is_met_by(shown) {
+            return Ok(if shown.is_multi_factor() {
+                Next::Refused(Shut::TooWeak)
+            } else {
+                step_up(control, account, proof)
+            });
+        }
+        if !sign_in.agreed && needs_consent(control, request, &admitted).await? {
+            return Ok(Next::Consent(Box::new(admitted)));
+        }
+    }
+    Ok(Next::Done(Box::new(admitted)))
+}
+
+/// A second factor tops up a first one that was shown in the same sitting, no older one.
+fn step_up(control: &ControlPlane, account: AccountId, proof: Proof) -> Next {
+    if proof.auth_time + LASTS > control.now() {
+        Next::SecondFactor(account, proof)
+    } else {
+        Next::Again(account)
+    }
+}
+
+/// Whether the user has to be asked before the application gets anything (O-20).
+pub(crate) async fn needs_consent(
+    control: &ControlPlane,
+    request: &AuthorizationRequest,
+    admitted: &Admitted,
+) -> Result<bool, StorageError> {
+    // OIDC Core 3.1.2.1: whatever was said before.
+    if request.prompt.contains(&Prompt::Consent) {
+        return Ok(true);
+    }
+    let db = control.inner.db.reader();
+    let application = applications::find(db, &request.client).await?;
+    // One that is gone meanwhile gets nothing for it later.
+    if application.is_some_and(|application| !application.registration.asks_consent) {
+        return Ok(false);
+    }
+    let Some((user, _)) = admitted.user() else { return Ok(true) };
+    let given = consents::find(db, admitted.tenant(), &user.id, &request.client).await?;
+    Ok(!given.is_some_and(|given| request.scopes.is_subset(&given.scopes)))
+}
+
+/// Begins a sign-in, and sends the browser to its first page, or straight on where nothing has to
+/// be asked.
+pub(super) async fn begin(
+    control: &ControlPlane,
+    at: &At,
+    browser: &Browser,
+    goal: Goal,
+    why: Why,
+) -> Result<Response, PageError> {
+    let (binding, cookie) = Binding::of_or_new(browser, &control.inner.random)?;
+    let hint = match &goal {
+        Goal::Application(request) => request.login_hint.clone(),
+        Goal::Account { .. } | Goal::Device { .. } => None,
+    };
+    // Known beforehand: the first page is left out (I-20).
+    let step = match (why, hint) {
+        (Why::SignIn | Why::SelectAccount, Some(email)) => Step::Password { email },
+        (Why::SignIn | Why::SelectAccount, None) => Step::Identify,
+        (Why::SignInAgain | Why::ChooseTenant | Why::Consent, _) => Step::Known,
+    };
+    let sign_in = SignIn {
+        issuer: at.issuer().to_owned(),
+        goal,
+        browser: binding,
+        step,
+        notice: None,
+        chosen: None,
+        shown_here: false,
+        agreed: false,
+    };
+    let id = single_use::draw(&control.inner.random)?;
+    let write = control.inner.db.single().await;
+    single_use::put(write.db(), drawer(), id.expose(), &sign_in, control.now(), LASTS).await?;
+    drop(write);
+    let under_way =
+        UnderWay { control, at, browser, id: id.expose(), cookies: cookie.into_iter().collect() };
+    let session = browser.session(control).await?;
+    match &sign_in.step {
+        Step::Known => under_way.go_on(sign_in, session.as_ref()).await,
+        _ => Ok(under_way.see_own_page()),
+    }
+}
+
+/// A sign-in, and the request that moves it.
+pub(super) struct UnderWay<'u> {
+    pub(super) control: &'u ControlPlane,
+    pub(super) at: &'u At,
+    pub(super) browser: &'u Browser,
+    pub(super) id: &'u str,
+    /// To be set with the answer.
+    pub(super) cookies: Vec<HeaderValue>,
+}
+
+impl UnderWay<'_> {
+    /// Reads the sign-in, if it is this browser's and was begun here. Anything else is not there.
+    pub(super) async fn load(&self) -> Result<SignIn, PageError> {
+        let db = self.control.inner.db.reader();
+        let now = self.control.now();
+        let found = single_use::peek::<SignIn>(db, drawer(), self.id, now).await?;
+        let sign_in = found.filter(|sign_in| sign_in.issuer == self.at.issuer());
+        let sign_in = sign_in.ok_or(PageError::NoSignIn)?;
+        if sign_in.browser.is(self.browser) { Ok(sign_in) } else { Err(PageError::NoSignIn) }
+    }
+
+    /// Keeps it, and sends the browser to its page.
+    pub(super) async fn keep(self, sign_in: &SignIn) -> Result<Response, PageError> {
+        let now = self.control.now();
+        let write = self.control.inner.db.single().await;
+        let kept = single_use::amend(write.db(), drawer(), self.id, sign_in, now).await?;
+        if kept { Ok(self.see_own_page()) } else { Err(PageError::NoSignIn) }
+    }
+
+    fn see_own_page(&self) -> Response {
+        let location = format!("{}/sign-in/{}", self.at.issuer(), self.id);
+        page::see_other(&location, &self.cookies)
+    }
+
+    /// Keeps it with something to say.
+    pub(super) async fn say(
+        self,
+        mut sign_in: SignIn,
+        notice: Notice,
+    ) -> Result<Response, PageError> {
+        sign_in.notice = Some(notice);
+        self.keep(&sign_in).await
+    }
+
+    /// Somebody has shown all they have to: their session begins under a new name.
+    pub(super) async fn establish(
+        mut self,
+        mut sign_in: SignIn,
+        account: &AccountId,
+        proof: &Proof,
+    ) -> Result<Response, PageError> {
+        let begun = session::begin(self.control, self.browser, account, proof).await?;
+        self.cookies.extend(begun.set_cookie);
+        sign_in.step = Step::Known;
+        sign_in.notice = None;
+        sign_in.shown_here = true;
+        self.go_on(sign_in, Some(&begun.session)).await
+    }
+
+    /// Goes on to whatever is left: a page, or the end.
+    pub(super) async fn go_on(
+        self,
+        mut sign_in: SignIn,
+        session: Option<&Session>,
+    ) -> Result<Response, PageError> {
+        let next = decide(self.control, &sign_in, session).await?;
+        let db = self.control.inner.db.reader();
+        sign_in.step = match (next, session) {
+            (Next::Done(admitted), Some(session)) => {
+                return self.complete(sign_in, session, &admitted).await;
+            }
+            (Next::Identify | Next::Done(_), _) => Step::Identify,
+            (Next::Again(account), _) => match accounts::find(db, &account).await? {
+                Some(account) => Step::Password { email: account.email },
+                None => Step::Identify,
+            },
+            (Next::SecondFactor(account, shown), _) => {
+                if has_app(self.control, &account).await? {
+                    Step::SecondFactor { account, shown }
+                } else {
+                    Step::Enrol { account, shown, app: None }
+                }
+            }
+            (Next::Refused(shut), _) => {
+                let outcome = format!("{shut:?}");
+                self.note(&sign_in, "sign_in.enter", &outcome, None).await;
+                Step::Known
+            }
+            (Next::ChooseTenant(_) | Next::Consent(_), _) => Step::Known,
+        };
+        self.keep(&sign_in).await
+    }
+
+    /// The end: the sign-in is used up, the tenant's session begun or kept, and the browser sent
+    /// to where it wanted to go.
+    async fn complete(
+        self,
+        sign_in: SignIn,
+        session: &Session,
+        admitted: &Admitted,
+    ) -> Result<Response, PageError> {
+        let sid = session::enter(self.control, self.browser, session, admitted).await?;
+        self.use_up().await?;
+        self.note(&sign_in, "sign_in.enter", "success", Some(admitted)).await;
+        let own = |path: String| page::see_other(&format!("{}{path}", self.at.issuer()), &[]);
+        let mut response = match &sign_in.goal {
+            Goal::Application(request) => {
+                authorize::complete(self.control, self.at, request, admitted, &sid).await
+            }
+            Goal::Account { .. } => own(format!("/account/{}", admitted.tenant())),
+            Goal::Device { user_code, .. } => own(format!(
+                "{}/{}?user_code={user_code}",
+                device::VERIFICATION_PATH,
+                admitted.tenant()
+            )),
+        };
+        page::with_cookies(&mut response, &self.cookies);
+        Ok(response)
+    }
+
+    /// Ends it without anybody coming in.
+    pub(super) async fn cancel(self, sign_in: SignIn) -> Result<Response, PageError> {
+        self.use_up().await?;
+        self.note(&sign_in, "sign_in.enter", "cancelled", None).await;
+        Ok(match &sign_in.goal {
+            Goal::Application(request) => {
+                authorize::refuse(self.at, &request.reply, Refused::AccessDenied)
+            }
+            Goal::Account { .. } | Goal::Device { .. } => {
+                page::see_other(&format!("{}/account", self.at.issuer()), &[])
+            }
+        })
+    }
+
+    async fn use_up(&self) -> Result<(), PageError> {
+        let write = self.control.inner.db.single().await;
+        let now = self.control.now();
+        match single_use::redeem::<SignIn>(write.db(), drawer(), self.id, now).await? {
+            Redeemed::First(_) => Ok(()),
+            // The other tab was quicker.
+            Redeemed::Again(_) | Redeemed::Unknown => Err(PageError::NoSignIn),
+        }
+    }
+
+    pub(super) async fn note(
+        &self,
+        sign_in: &SignIn,
+        event: &'static str,
+        outcome: &str,
+        admitted: Option<&Admitted>,
+    ) {
+        let happened = Happened {
+            event,
+            outcome,
+            tenant: admitted.map(Admitted::tenant).or(sign_in.goal.tenant()),
+            subject: admitted.map(Admitted::subject),
+            client: sign_in.goal.client(),
+        };
+        note(self.control, happened).await;
+    }
+}
+
+/// Whether the account has an authenticator app that counts.
+pub(super) async fn has_app(
+    control: &ControlPlane,
+    account: &AccountId,
+) -> Result<bool, StorageError> {
+    let apps = totp_secrets::of_account(control.inner.db.reader(), account).await?;
+    Ok(apps.iter().any(|app| app.confirmed_at.is_some()))
+}
+
+/// Before any tenant: which one it will be is decided at the end.
+fn drawer() -> Drawer<'static> {
+    Drawer::before_any_tenant(Kind::SignIn)
+}
+
+/// How long a sign-in may take.
+const LASTS: Duration = Duration::from_secs(30 * 60);
