@@ -366,7 +366,7 @@ mod tests {
         let lock = SignInPolicy { sso_only: true, ..SignInPolicy::default() };
         let preview = control.preview_lock(tenant, &lock).await.unwrap();
         assert_eq!((preview.users, preview.locked_out), (2, 1));
-        assert_eq!(preview.first_locked_out, [ada.id.clone()]);
+        assert_eq!(preview.first_locked_out, std::slice::from_ref(&ada.id));
         assert_eq!(preview.break_glass, [glass.id]);
         let settings = control.sign_in_settings(tenant).await.unwrap();
         assert!(!settings.policy.sso_only && settings.version == 0, "it was set");
