@@ -47,7 +47,7 @@ async fn signs_in_again(scene: &Scene, with: With<'_>) -> Reply {
     Reply { status: parts.status, headers: parts.headers, body: String::new() }
 }
 
-async fn read(scene: &Scene, with: With<'_>) -> AuthorizationRequest {
+pub(super) async fn read(scene: &Scene, with: With<'_>) -> AuthorizationRequest {
     let query = encode(&parameters(&scene.app, with));
     let form = Form::parse(query.as_bytes()).unwrap();
     let asker = Asker::of(&scene.control, &form).await.unwrap();

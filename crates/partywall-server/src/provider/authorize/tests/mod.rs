@@ -729,8 +729,7 @@ async fn an_application_that_must_push_gets_nothing_otherwise() {
 }
 
 #[tokio::test]
-async fn o11_a_user_who_is_not_known_is_asked() {
-    // Until there is a page, an application hears that somebody has to be.
+async fn o11_who_is_to_be_asked_gets_no_code_by_being_known() {
     let scene = Scene::new().await;
     let user: &User = &scene.user;
     let cookie = scene.signed_in(user, &[Amr::Password]).await;
@@ -739,4 +738,46 @@ async fn o11_a_user_who_is_not_known_is_asked() {
         let location = reply.headers["location"].to_str().unwrap();
         assert!(!location.contains("code="), "{prompt}: {location}");
     }
+}
+
+#[tokio::test]
+async fn o12_however_a_sign_in_went_its_end_must_fit_the_request() {
+    use crate::provider::{At, authorize::complete};
+
+    let scene = Scene::new().await;
+    let at = At::shared(&scene.control);
+    let bond = testing::tenant(&scene.control, "bond").await;
+    let eve = testing::user(&scene.control, &scene.tenant, "eve@acme.test").await;
+    let admitted = scene.admitted().await;
+    let end = async |spoil: &dyn Fn(&mut super::AuthorizationRequest)| {
+        let mut request = conformance_basic::read(&scene, &[]).await;
+        spoil(&mut request);
+        let response = complete(&scene.control, &at, &request, &admitted, "sid").await;
+        let location = response.headers()["location"].to_str().unwrap().to_owned();
+        let (_, query) = location.split_once('?').unwrap();
+        let query: BTreeMap<String, String> =
+            form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        query.get("error").cloned()
+    };
+    let later = partywall::Clock::now(&*scene.clock) + Duration::from_secs(60);
+    assert_eq!(end(&|_| {}).await, None, "the control");
+    let refused = [
+        end(&|request| request.tenant = Some(bond.clone())).await,
+        end(&|request| request.subject = Some(eve.id.clone())).await,
+        end(&|request| {
+            request.prompt.insert(super::Prompt::Login);
+            request.received_at = later;
+        })
+        .await,
+        end(&|request| {
+            request.max_age = Some(60);
+            request.received_at = later;
+        })
+        .await,
+        end(&|request| request.essential_acr = vec!["phr".to_owned()]).await,
+    ];
+    let refused = refused.map(Option::unwrap_or_default);
+    let unmet = "unmet_authentication_requirements";
+    let login = "login_required";
+    assert_eq!(refused, ["access_denied", login, login, login, unmet]);
 }
