@@ -1,4 +1,5 @@
-//! What pages refer to: one style sheet. Its name has its hash, so that it can be kept for ever.
+//! What pages refer to: one style sheet, and one script for passkeys. A name has its
+//! file's hash, so that it can be kept for ever.
 
 use std::sync::LazyLock;
 
@@ -21,23 +22,32 @@ pub(super) fn style_address(at: &At) -> String {
     format!("{}/assets/{}", at.issuer(), *STYLE_NAME)
 }
 
+/// Where the script is.
+pub(super) fn script_address(at: &At) -> String {
+    format!("{}/assets/{}", at.issuer(), *SCRIPT_NAME)
+}
+
 /// `GET /assets/{name}`.
 pub(super) async fn handler(Path(name): Path<String>) -> Response {
-    if name != *STYLE_NAME {
-        return StatusCode::NOT_FOUND.into_response();
-    }
+    let (kind, content) = match name {
+        name if name == *STYLE_NAME => ("text/css; charset=utf-8", STYLE),
+        name if name == *SCRIPT_NAME => ("text/javascript; charset=utf-8", SCRIPT),
+        _ => return StatusCode::NOT_FOUND.into_response(),
+    };
     let headers = [
-        (CONTENT_TYPE, HeaderValue::from_static("text/css; charset=utf-8")),
+        (CONTENT_TYPE, HeaderValue::from_static(kind)),
         (CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable")),
         (
             HeaderName::from_static("cross-origin-resource-policy"),
             HeaderValue::from_static("same-origin"),
         ),
     ];
-    (headers, STYLE).into_response()
+    (headers, content).into_response()
 }
 
 const STYLE: &str = include_str!("../../templates/sign_in.css");
+const SCRIPT: &str = include_str!("../../templates/passkey.js");
+static SCRIPT_NAME: LazyLock<String> = LazyLock::new(|| named("passkey", SCRIPT, "js"));
 static STYLE_NAME: LazyLock<String> = LazyLock::new(|| named("style", STYLE, "css"));
 
 fn named(stem: &str, content: &str, extension: &str) -> String {

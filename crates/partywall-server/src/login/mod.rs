@@ -4,13 +4,16 @@ pub(crate) use admit::{Admitted, AdmittedPrincipal, Entry, Path, Refusal, admit,
 pub(crate) use proof::{ACR_VALUES, Amr, Proof};
 pub(crate) use sign_in::needs_consent;
 
+mod account;
 pub(crate) mod actions;
 mod admit;
 mod assets;
 mod binding;
+mod device;
 mod events;
 pub(crate) mod factors;
 mod home_realm;
+mod links;
 mod page;
 mod problem;
 mod proof;
@@ -19,11 +22,15 @@ mod sign_in;
 #[cfg(test)]
 mod tests;
 
-use axum::{Router, response::Response, routing::get};
+use axum::{
+    Router,
+    response::Response,
+    routing::{get, post},
+};
 
 use crate::{
     control::ControlPlane,
-    provider::{At, authorize::AuthorizationRequest},
+    provider::{At, authorize::AuthorizationRequest, device::VERIFICATION_PATH},
 };
 
 /// Why somebody has to be asked something.
@@ -57,8 +64,19 @@ pub(crate) async fn begin(
 /// The pages, under the issuer's path.
 pub(crate) fn routes(control: &ControlPlane) -> Router<ControlPlane> {
     let base = control.inner.config.issuer.path();
-    Router::new().route(&format!("{base}{}", assets::PATH), get(assets::handler)).route(
-        &format!("{base}{}", sign_in::PATH),
-        get(sign_in::show::handler).post(sign_in::submit::handler),
-    )
+    let at = |path: &str| format!("{base}{path}");
+    Router::new()
+        .route(&at(assets::PATH), get(assets::handler))
+        .route(&at(sign_in::PATH), get(sign_in::show::handler).post(sign_in::submit::handler))
+        .route(&at(sign_in::PASSKEY), post(sign_in::submit::passkey_options))
+        .route(&at(account::PATH), get(account::choose))
+        .route(&at(account::IN_TENANT), get(account::show).post(account::change))
+        .route(&at(account::PASSKEY), post(account::passkey_options))
+        .route(&at(account::SIGNED_OUT), get(account::signed_out))
+        .route(&at(VERIFICATION_PATH), get(device::ask).post(device::typed))
+        .route(&at(device::IN_TENANT), get(device::confirm).post(device::decide))
+        .route(&at(links::FORGOT), get(links::forgot).post(links::ask_for_reset))
+        .route(&at(links::RESET), get(links::reset).post(links::set_password))
+        .route(&at(links::RESET_DONE), get(links::reset_done))
+        .route(&at(links::INVITATION), get(links::invitation).post(links::accept))
 }

@@ -29,6 +29,8 @@ use crate::{
 pub(crate) struct Look {
     /// Where the style sheet is.
     pub(crate) style: String,
+    /// Where the script for passkeys is.
+    pub(crate) script: String,
     /// Where a new password is asked for.
     pub(crate) forgot: String,
     /// What allows the one inline style, if there is one. New on every page.
@@ -56,6 +58,7 @@ impl Look {
     fn with(random: &dyn SecureRandom, at: &At) -> Self {
         Self {
             style: assets::style_address(at),
+            script: assets::script_address(at),
             forgot: format!("{}/forgot", at.issuer()),
             // Without one the inline style is not allowed, which is all that is lost.
             nonce: random::opaque_id(random).unwrap_or_default(),

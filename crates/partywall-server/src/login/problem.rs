@@ -8,12 +8,18 @@ use axum::{
 
 use super::{
     actions::ActionError,
-    factors::{password::HashError, pool::Busy, recovery::RecoveryError, totp::TotpError},
+    factors::{
+        passkey::PasskeyError, password::HashError, pool::Busy, recovery::RecoveryError,
+        totp::TotpError,
+    },
     page,
     session::SessionError,
 };
 use crate::{
-    control::ControlPlane, keys::SealError, provider::At, random::RandomError,
+    control::{ControlError, ControlPlane},
+    keys::SealError,
+    provider::At,
+    random::RandomError,
     storage::StorageError,
 };
 
@@ -47,7 +53,11 @@ pub(super) enum PageError {
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
     #[error(transparent)]
+    Passkey(#[from] PasskeyError),
+    #[error(transparent)]
     Action(ActionError),
+    #[error(transparent)]
+    Control(Box<ControlError>),
 }
 
 impl From<HashError> for PageError {
@@ -138,7 +148,9 @@ impl PageError {
             | Self::Hash(_)
             | Self::Totp(_)
             | Self::Recovery(_)
-            | Self::Action(_) => {
+            | Self::Passkey(_)
+            | Self::Action(_)
+            | Self::Control(_) => {
                 tracing::error!(error = self as &dyn std::error::Error, "a page failed");
                 page(
                     StatusCode::INTERNAL_SERVER_ERROR,

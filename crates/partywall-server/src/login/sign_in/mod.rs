@@ -30,6 +30,7 @@ use crate::{
         authorize::{self, AuthorizationRequest, Prompt, Refused},
         device,
     },
+    secret::Secret,
     storage::{
         StorageError, accounts, applications, consents,
         sessions::Session,
@@ -42,6 +43,8 @@ pub(super) mod show;
 pub(super) mod submit;
 
 pub(super) const PATH: &str = "/sign-in/{id}";
+/// What a browser needs to show a passkey.
+pub(super) const PASSKEY: &str = "/sign-in/{id}/passkey";
 
 /// A sign-in under way.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -68,6 +71,8 @@ pub(super) enum Goal {
     Application(Box<AuthorizationRequest>),
     /// Their own account's page, in one tenant's eyes.
     Account { tenant: Option<TenantId>, since: Option<Timestamp> },
+    /// To accept an invitation as the account it is for. The link lets people in: it is sealed.
+    Invitation { account: AccountId, sealed: Vec<u8> },
     /// A device that waits.
     Device { user_code: String, tenant: Option<TenantId> },
 }
@@ -102,6 +107,7 @@ pub(super) enum Notice {
     WrongPassword,
     WrongCode,
     NotAMember,
+    PasskeyFailed,
 }
 
 impl Notice {
@@ -113,6 +119,7 @@ impl Notice {
                  again."
             }
             Self::WrongCode => "That code is not right, or was used before. Wait for the next one.",
+            Self::PasskeyFailed => "That passkey did not work. Try once more, or another way.",
             Self::NotAMember => "You do not belong to that organisation.",
         }
     }
@@ -124,6 +131,7 @@ impl Goal {
         match self {
             Self::Application(request) => request.tenant.as_ref(),
             Self::Account { tenant, .. } | Self::Device { tenant, .. } => tenant.as_ref(),
+            Self::Invitation { .. } => None,
         }
     }
 
@@ -136,14 +144,14 @@ impl Goal {
                     && request.is_fresh(proof)
             }
             Self::Account { since, .. } => since.is_none_or(|since| proof.auth_time >= since),
-            Self::Device { .. } => true,
+            Self::Invitation { .. } | Self::Device { .. } => true,
         }
     }
 
     fn client(&self) -> Option<&str> {
         match self {
             Self::Application(request) => Some(request.client.as_str()),
-            Self::Account { .. } | Self::Device { .. } => None,
+            Self::Account { .. } | Self::Invitation { .. } | Self::Device { .. } => None,
         }
     }
 
@@ -151,7 +159,7 @@ impl Goal {
     pub(super) fn leads_to(&self) -> Option<&str> {
         match self {
             Self::Application(request) => Some(&request.reply.redirect_uri),
-            Self::Account { .. } | Self::Device { .. } => None,
+            Self::Account { .. } | Self::Invitation { .. } | Self::Device { .. } => None,
         }
     }
 }
@@ -167,6 +175,8 @@ pub(super) enum Next {
     ChooseTenant(AccountId),
     Consent(Box<Admitted>),
     Refused(Shut),
+    /// Signed in as the account an invitation is for: back to it, with this link.
+    Accept(Secret<String>),
     Done(Box<Admitted>),
 }
 
@@ -223,6 +233,11 @@ pub(super) async fn decide(
     };
     if !sign_in.shown_here && !sign_in.goal.takes_earlier(&proof) {
         return Ok(Next::Again(account));
+    }
+    if let Goal::Invitation { account: invited, sealed } = &sign_in.goal {
+        // The tenant's gate is no matter yet: nobody is its member before they accept.
+        let link = open_link(control, sealed).filter(|_| account == *invited);
+        return Ok(link.map_or(Next::Refused(Shut::OtherUser), Next::Accept));
     }
     let tenant = match sign_in.goal.tenant().or(sign_in.chosen.as_ref()) {
         Some(tenant) => tenant.clone(),
@@ -302,7 +317,7 @@ pub(super) async fn begin(
     let (binding, cookie) = Binding::of_or_new(browser, &control.inner.random)?;
     let hint = match &goal {
         Goal::Application(request) => request.login_hint.clone(),
-        Goal::Account { .. } | Goal::Device { .. } => None,
+        Goal::Account { .. } | Goal::Invitation { .. } | Goal::Device { .. } => None,
     };
     // Known beforehand: the first page is left out (I-20).
     let step = match (why, hint) {
@@ -404,6 +419,11 @@ impl UnderWay<'_> {
             (Next::Done(admitted), Some(session)) => {
                 return self.complete(sign_in, session, &admitted).await;
             }
+            (Next::Accept(link), _) => {
+                self.use_up().await?;
+                let location = format!("{}/invitation/{}", self.at.issuer(), link.expose());
+                return Ok(page::see_other(&location, &self.cookies));
+            }
             (Next::Identify | Next::Done(_), _) => Step::Identify,
             (Next::Again(account), _) => match accounts::find(db, &account).await? {
                 Some(account) => Step::Password { email: account.email },
@@ -442,6 +462,8 @@ impl UnderWay<'_> {
             Goal::Application(request) => {
                 authorize::complete(self.control, self.at, request, admitted, &sid).await
             }
+            // Decided before anybody is admitted.
+            Goal::Invitation { .. } => own("/account".to_owned()),
             Goal::Account { .. } => own(format!("/account/{}", admitted.tenant())),
             Goal::Device { user_code, .. } => own(format!(
                 "{}/{}?user_code={user_code}",
@@ -461,7 +483,7 @@ impl UnderWay<'_> {
             Goal::Application(request) => {
                 authorize::refuse(self.at, &request.reply, Refused::AccessDenied)
             }
-            Goal::Account { .. } | Goal::Device { .. } => {
+            Goal::Account { .. } | Goal::Invitation { .. } | Goal::Device { .. } => {
                 page::see_other(&format!("{}/account", self.at.issuer()), &[])
             }
         })
@@ -494,6 +516,18 @@ impl UnderWay<'_> {
         note(self.control, happened).await;
     }
 }
+
+/// An invitation's link, as it is kept while somebody signs in for it.
+pub(super) fn seal_link(control: &ControlPlane, link: &str) -> Result<Vec<u8>, PageError> {
+    Ok(control.inner.config.sealing_key.seal(LINK, link.as_bytes())?)
+}
+
+fn open_link(control: &ControlPlane, sealed: &[u8]) -> Option<Secret<String>> {
+    let opened = control.inner.config.sealing_key.open(LINK, sealed).ok()?;
+    String::from_utf8(opened.expose().to_vec()).ok().map(Secret::new)
+}
+
+const LINK: &[u8] = b"partywall invitation under way v1";
 
 /// Whether the account has an authenticator app that counts.
 pub(super) async fn has_app(

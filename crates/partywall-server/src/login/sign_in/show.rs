@@ -44,13 +44,14 @@ async fn show(
     let look = Look::in_front_of(control, at, sign_in.goal.tenant()).await?;
     let look = &led(look, &sign_in);
     let error = sign_in.notice.map(Notice::text);
+    let options = format!("{}/sign-in/{id}/passkey", at.issuer());
     Ok(match &sign_in.step {
         Step::Identify => {
             let application = application_name(control, &sign_in.goal).await?;
-            page(StatusCode::OK, look, &Identify { look, error, application, email: "" })
+            page(StatusCode::OK, look, &Identify { look, error, application, email: "", options })
         }
         Step::Password { email } => {
-            page(StatusCode::OK, look, &Password { look, error, email: email.as_str() })
+            page(StatusCode::OK, look, &Password { look, error, email: email.as_str(), options })
         }
         Step::SecondFactor { .. } => page(StatusCode::OK, look, &SecondFactor { look, error }),
         Step::Enrol { app: None, .. } => page(StatusCode::OK, look, &Enrol { look }),
@@ -83,9 +84,11 @@ async fn known(under_way: UnderWay<'_>, sign_in: SignIn, uri: &Uri) -> Result<Re
             let can_cancel = matches!(sign_in.goal, Goal::Application(_));
             Ok(page(StatusCode::OK, look, &Refused { look, told: shut.told(), can_cancel }))
         }
-        Next::Identify | Next::Again(_) | Next::SecondFactor(..) | Next::Done(_) => {
-            under_way.go_on(sign_in, session.as_ref()).await
-        }
+        Next::Identify
+        | Next::Again(_)
+        | Next::SecondFactor(..)
+        | Next::Accept(_)
+        | Next::Done(_) => under_way.go_on(sign_in, session.as_ref()).await,
     }
 }
 
@@ -166,7 +169,7 @@ async fn application_name(
 ) -> Result<Option<String>, StorageError> {
     match goal {
         Goal::Application(request) => name_of(control, &request.client).await,
-        Goal::Account { .. } | Goal::Device { .. } => Ok(None),
+        Goal::Account { .. } | Goal::Invitation { .. } | Goal::Device { .. } => Ok(None),
     }
 }
 
@@ -191,6 +194,7 @@ struct Identify<'p> {
     error: Option<&'p str>,
     application: Option<String>,
     email: &'p str,
+    options: String,
 }
 
 #[derive(Template)]
@@ -199,6 +203,7 @@ struct Password<'p> {
     look: &'p Look,
     error: Option<&'p str>,
     email: &'p str,
+    options: String,
 }
 
 #[derive(Template)]

@@ -12,13 +12,15 @@ use super::{Next, Notice, SignIn, Step, UnderWay, WaitingApp, decide, has_app};
 use crate::{
     control::{Account, AccountId, ControlPlane, Email},
     login::{
-        Amr, Proof,
+        Amr, Proof, account,
         binding::is_from_our_page,
         factors::{
+            passkey::{self, PasskeyError},
             password::{self, Attempt, Outcome},
             recovery, totp,
         },
         home_realm::{Realm, realm_of},
+        links::posted,
         problem::{PageError, PageResult},
         session::Browser,
     },
@@ -49,12 +51,7 @@ async fn submit(
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<Response, PageError> {
-    if !is_from_our_page(at, headers) {
-        return Err(PageError::CrossSite);
-    }
-    // The chooser's pages are told apart in the address.
-    let plain: Uri = uri.path().parse().unwrap_or_default();
-    let form = Form::of_request(&plain, headers, body).map_err(|_| PageError::Form)?;
+    let form = posted(at, uri, headers, body)?;
     let under_way = UnderWay { control, at, browser, id, cookies: Vec::new() };
     let mut sign_in = under_way.load().await?;
     sign_in.notice = None;
@@ -71,6 +68,9 @@ async fn submit(
         ("identify", Step::Identify) => identify(under_way, sign_in, &form).await,
         ("password", Step::Password { email }) => {
             check_password(under_way, sign_in, email, &form).await
+        }
+        ("passkey", Step::Identify | Step::Password { .. }) => {
+            check_passkey(under_way, sign_in, &form).await
         }
         ("second_factor", Step::SecondFactor { account, shown }) => {
             check_code(under_way, sign_in, account, shown, &form).await
@@ -131,6 +131,50 @@ async fn check_password(
             under_way.say(sign_in, Notice::WrongPassword).await
         }
     }
+}
+
+/// `POST /sign-in/{id}/passkey`: what a browser needs to show one, of whomever.
+pub(crate) async fn passkey_options(
+    State(control): State<ControlPlane>,
+    at: At,
+    browser: Browser,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> PageResult {
+    let answered = async {
+        if !is_from_our_page(&at, &headers) {
+            return Err(PageError::CrossSite);
+        }
+        let (control, at, browser) = (&control, &at, &browser);
+        UnderWay { control, at, browser, id: &id, cookies: Vec::new() }.load().await?;
+        Ok(account::options(passkey::begin_sign_in(control, &id).await?))
+    };
+    PageResult::of(&control, &at, answered.await)
+}
+
+/// A passkey says whose it is. One whose authenticator did not verify its user is one factor.
+async fn check_passkey(
+    under_way: UnderWay<'_>,
+    mut sign_in: SignIn,
+    form: &Form<'_>,
+) -> Result<Response, PageError> {
+    let control = under_way.control;
+    let answer = form.get("answer").unwrap_or_default();
+    let (account, proof) = match passkey::finish_sign_in(control, under_way.id, answer).await {
+        Ok(shown) => shown,
+        Err(error @ (PasskeyError::Refused { .. } | PasskeyError::TooMany)) => {
+            tracing::warn!(%error, "a passkey let nobody in");
+            under_way.note(&sign_in, "sign_in.passkey", "refused", None).await;
+            return under_way.say(sign_in, Notice::PasskeyFailed).await;
+        }
+        Err(error) => return Err(error.into()),
+    };
+    under_way.note(&sign_in, "sign_in.passkey", "success", None).await;
+    if !proof.is_multi_factor() && has_app(control, &account.id).await? {
+        sign_in.step = Step::SecondFactor { account: account.id, shown: proof };
+        return under_way.keep(&sign_in).await;
+    }
+    under_way.establish(sign_in, &account.id, &proof).await
 }
 
 /// A code of an authenticator app, or a recovery code in its place. Wrong ones count like wrong

@@ -58,7 +58,7 @@ async fn r36_whoever_does_not_come_in_hears_the_same() {
         assert!(!surfer.cookies.contains_key(session::COOKIE_NAME), "{email} has a session");
         let page = surfer.get(&scene, &path).await;
         assert!(page.body.contains("role=\"alert\""));
-        pages.push((page.status, page.body.replace(email, "-")));
+        pages.push((page.status, page.body.replace(email, "-").replace(&path, "-")));
     }
     assert!(pages.iter().all(|page| *page == pages[0]), "the pages differ");
     // So do the pages of a tenant there is and of one there is not.
@@ -67,7 +67,8 @@ async fn r36_whoever_does_not_come_in_hears_the_same() {
         let mut surfer = Surfer::default();
         let path = surfer.sets_out(&scene, &[("tenant", tenant)]).await;
         let page = surfer.get(&scene, &path).await;
-        seen.push((page.status, page.headers["content-security-policy"].clone(), page.body));
+        let policy = page.headers["content-security-policy"].clone();
+        seen.push((page.status, policy, page.body.replace(&path, "-")));
     }
     assert_eq!(seen[0], seen[1]);
 }

@@ -12,12 +12,18 @@ use url::form_urlencoded;
 
 use crate::{
     ApplicationCredentials, Secret, SignInPolicy, User,
-    login::factors::{password, totp},
+    login::{
+        Amr,
+        factors::{password, totp},
+    },
     provider::testing::{ISSUER, Scene, application, tenant, user},
     storage::{passwords, sign_in_policies, sign_in_policies::SignInSettings},
 };
 
+mod account;
+mod device;
 mod flow;
+mod links;
 mod pages;
 
 const PASSWORD: &str = "correct horse battery";
@@ -159,6 +165,13 @@ impl Scene {
         let code = totp::tests::app_shows(&drawn.secret, self.control.now());
         assert!(totp::confirm(&self.control, account, &drawn.id, &code).await.unwrap());
         drawn.secret
+    }
+
+    /// A browser in which the user signed in just now with a password.
+    async fn surfer(&self, user: &User) -> Surfer {
+        let cookie = self.signed_in(user, &[Amr::Password]).await;
+        let (name, value) = cookie.split_once('=').unwrap();
+        Surfer { cookies: [(name.to_owned(), value.to_owned())].into() }
     }
 
     async fn asks_of_members(&self, of: &partywall::TenantId, policy: SignInPolicy) {

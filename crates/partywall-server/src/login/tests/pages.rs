@@ -8,7 +8,42 @@ async fn o19_every_page_is_kept_by_nobody_and_framed_by_nobody() {
     let scene = scene().await;
     let mut ada = Surfer::default();
     let path = ada.sets_out(&scene, &[]).await;
-    for page in [&*path, "/sign-in/none"] {
+    let own = format!("/account/{}", scene.tenant);
+    let device = format!("/device/{}", scene.tenant);
+    let posts = [
+        (&*path, "identify"),
+        ("/sign-in/none", "identify"),
+        (&*own, "end_session"),
+        ("/device", ""),
+        (&*device, ""),
+        ("/forgot", ""),
+        ("/reset/_.x", ""),
+        ("/invitation/t.x", ""),
+    ];
+    for (page, step) in posts {
+        let form = [("step", step), ("do", step), ("email", "x@y.test")];
+        let posted = ada.post(&scene, page, &form).await;
+        // RFC 9700 4.12: what was posted is not posted on.
+        assert!([303, 404].contains(&posted.status.as_u16()), "{page}: {}", posted.status);
+        assert_eq!(posted.headers["cache-control"], "no-store", "{page}");
+        let stolen = ada.post_from(&scene, page, &form, Some("https://evil.test")).await;
+        assert_eq!(stolen.status, StatusCode::FORBIDDEN, "{page}");
+    }
+    let in_browser = scene.surfer(&scene.user).await.cookies;
+    ada.cookies.extend(in_browser);
+    let pages = [
+        &*path,
+        "/sign-in/none",
+        &*own,
+        "/signed-out",
+        "/device",
+        "/forgot",
+        "/forgot?sent",
+        "/reset/_.x",
+        "/reset/done",
+        "/invitation/t.x",
+    ];
+    for page in pages {
         let page = ada.get(&scene, page).await;
         let header =
             |name: &str| page.headers.get(name).map_or("", |value| value.to_str().unwrap());
