@@ -14,7 +14,8 @@ use serde_json::json;
 use super::{ApiError, audience, pace::Pace};
 use crate::{
     control::{
-        ADMIN_SCOPE, Actor, ClientId, ControlPlane, MachineStatus, UserId, UserStatus, administers,
+        ADMIN_SCOPE, Actor, ClientId, ControlError, ControlPlane, MachineStatus, UserId,
+        UserStatus, administers,
     },
     http::RequestId,
     provider::{
@@ -352,7 +353,12 @@ fn name_of(method: &Method) -> &'static str {
 
 /// A token of ours, for this API and no other, that was not revoked.
 async fn verify(control: &ControlPlane, token: &str) -> Result<TokenFacts, ApiError> {
-    let facts = own_token::verify(control, &At::shared(control), token).await;
+    // The tenant it names says whose word it would be; that it is, is checked like everything else.
+    let at = match own_token::unverified_tenant(token) {
+        Some(tenant) => At::speaking_for(control, &tenant).await.map_err(ControlError::from)?,
+        None => At::shared(control),
+    };
+    let facts = own_token::verify(control, &at, token).await;
     let facts = facts.map_err(|error| match error {
         OwnTokenError::Storage(error) => error.into(),
         OwnTokenError::Key(error) => error.into(),

@@ -184,6 +184,7 @@ fn of_control(error: &ControlError) -> Problem {
         E::NoSecret { .. }
         | E::UserStatus { .. }
         | E::NotInvited { .. }
+        | E::SiloNeedsIssuer { .. }
         | E::ApplicationRevoked { .. }
         | E::MachineRevoked { .. }
         | E::NotPendingErase { .. }

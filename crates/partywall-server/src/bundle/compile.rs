@@ -14,8 +14,11 @@ use sea_orm::DatabaseTransaction;
 
 use super::{CompileError, PublishedBundle};
 use crate::{
-    control::Inner,
-    keys::{KeyPurpose, key_set},
+    control::{
+        Inner,
+        own_issuer::{own_issuer_name, own_issuers},
+    },
+    keys::{KeyPurpose, StoredKey, key_set},
     storage::{
         audit, directory,
         policy::{self, Policy},
@@ -128,13 +131,24 @@ async fn issuers(
     policy: &Policy,
     changed_at: Timestamp,
 ) -> Result<Vec<IssuerConfig>, CompileError> {
-    let keys = signing_keys::all(snapshot, KeyPurpose::Token).await?;
-    let source = KeySource::Inline(key_set(&keys));
-    let mut own = IssuerConfig::new(policy.issuer.as_str(), Profile::Partywall, source);
-    // Nothing we signed lives longer, so nothing that claims to was signed by us.
-    own.max_lifetime_seconds = u32::try_from(policy.longest_token(changed_at).as_secs())
-        .unwrap_or(own.max_lifetime_seconds);
-    Ok(std::iter::once(own).chain(policy.external.iter().cloned()).collect())
+    let ours = |name: &str, keys: &[StoredKey]| {
+        let source = KeySource::Inline(key_set(keys));
+        let mut own = IssuerConfig::new(name, Profile::Partywall, source);
+        // Nothing we signed lives longer, so nothing that claims to was signed by us.
+        own.max_lifetime_seconds = u32::try_from(policy.longest_token(changed_at).as_secs())
+            .unwrap_or(own.max_lifetime_seconds);
+        own
+    };
+    let shared = signing_keys::all(snapshot, &KeyPurpose::Token).await?;
+    let mut issuers = vec![ours(&policy.issuer, &shared)];
+    for (slug, tenant, keys) in own_issuers(snapshot).await? {
+        let mut own = ours(&own_issuer_name(&policy.issuer, &slug), &keys);
+        own.tenants = Some([tenant].into());
+        own.exclusive = true;
+        issuers.push(own);
+    }
+    issuers.extend(policy.external.iter().cloned());
+    Ok(issuers)
 }
 
 /// Tenants are read in pages of this many rows.

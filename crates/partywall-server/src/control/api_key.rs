@@ -91,7 +91,6 @@ impl ControlPlane {
         id: &ApiKeyId,
     ) -> Result<(), ControlError> {
         let now = self.now();
-        let issuer = self.inner.config.issuer.as_str();
         let keep_until = now + self.policy().revocation_lasts(now);
         let change = self.inner.db.change(now).await?;
         if !api_keys::revoke(change.rows(), tenant, id).await? {
@@ -99,8 +98,10 @@ impl ControlPlane {
         }
         // The ids of its tokens begin with its own.
         let jti = id.as_str();
-        let family = Revocation::Token { issuer, jti, expires: keep_until, keep_until };
-        revocations::add(change.rows(), family, now).await?;
+        for issuer in &self.issuers_of(change.rows(), tenant).await? {
+            let family = Revocation::Token { issuer, jti, expires: keep_until, keep_until };
+            revocations::add(change.rows(), family, now).await?;
+        }
         let event = AuditEvent {
             actor,
             tenant: Some(tenant),

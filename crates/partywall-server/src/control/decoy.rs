@@ -10,6 +10,7 @@ use partywall::{TenantId, TenantStatus, bundle::Generation};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use super::{Actor, ControlError, ControlPlane};
+use crate::provider::At;
 use crate::{random, storage::tenants};
 
 /// What is wrong with a decoy.
@@ -86,7 +87,8 @@ impl ControlPlane {
     ) -> Result<Option<SignedDecoy>, ControlError> {
         let found = tenants::find(self.inner.db.reader(), tenant).await?;
         let found = found.ok_or_else(|| ControlError::UnknownTenant { tenant: tenant.clone() })?;
-        let mut claims = self.flawless(tenant, found.record.epoch)?;
+        let at = At::speaking_for(self, tenant).await?;
+        let mut claims = self.flawless(&at, tenant, found.record.epoch)?;
         let mut typ = "at+jwt";
         let now = self.now();
         match decoy {
@@ -114,7 +116,7 @@ impl ControlPlane {
                 claims.tid = Tid::Twice([self.nobodys_tenant()?, tenant.to_string()]);
             }
         }
-        let token = self.token_keys()?.sign_decoy(typ, &claims)?;
+        let token = at.keys(self)?.sign_decoy(typ, &claims)?;
         tracing::info!(tenant.id = %tenant, ?decoy, "a decoy was signed");
         Ok(Some(SignedDecoy { token, since: self.generation() }))
     }
@@ -127,12 +129,12 @@ impl ControlPlane {
     const EXPIRED_SINCE: Duration = Duration::from_secs(10 * 60);
 
     /// The claims with nothing wrong. Private: what leaves this module has a defect.
-    fn flawless(&self, tenant: &TenantId, epoch: u32) -> Result<Claims, ControlError> {
+    fn flawless(&self, at: &At, tenant: &TenantId, epoch: u32) -> Result<Claims, ControlError> {
         let now = self.now();
         let life = self.policy().token_lifetime().min(Self::DECOYS_LIVE);
         let nobody = format!("m:decoy-{}", random::opaque_id(&self.inner.random)?);
         Ok(Claims {
-            iss: self.inner.config.issuer.as_str().to_owned(),
+            iss: at.issuer().to_owned(),
             sub: nobody.clone(),
             aud: self.inner.config.resources.default_resource().as_str().to_owned(),
             client_id: nobody,
@@ -290,7 +292,8 @@ mod tests {
         }
         // The control: nothing but the defect was wrong with them.
         let epoch = plane.control.tenant(&plane.tenant).await.unwrap().unwrap().record.epoch;
-        let flawless = plane.control.flawless(&plane.tenant, epoch).unwrap();
+        let flawless =
+            plane.control.flawless(&At::shared(&plane.control), &plane.tenant, epoch).unwrap();
         let token = plane.control.token_keys().unwrap().sign_decoy("at+jwt", &flawless).unwrap();
         assert_eq!(refusal(&plane.wall().await, &token), None);
     }

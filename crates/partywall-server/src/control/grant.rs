@@ -110,7 +110,6 @@ impl ControlPlane {
         why: GrantEnd,
     ) -> Result<(), ControlError> {
         let now = self.now();
-        let issuer = self.inner.config.issuer.as_str();
         let keep_until = now + self.policy().revocation_lasts(now);
         let change = self.inner.db.change(now).await?;
         let stored = grants::find(change.rows(), tenant, grant).await?;
@@ -118,8 +117,10 @@ impl ControlPlane {
         if stored.is_some() && !ended {
             return Ok(());
         }
-        let family = Revocation::Token { issuer, jti: grant, expires: keep_until, keep_until };
-        revocations::add(change.rows(), family, now).await?;
+        for issuer in &self.issuers_of(change.rows(), tenant).await? {
+            let family = Revocation::Token { issuer, jti: grant, expires: keep_until, keep_until };
+            revocations::add(change.rows(), family, now).await?;
+        }
         let detail = json!({ "grant": grant, "client_id": client, "why": why.as_str() });
         let user = stored.as_ref().map(|grant| grant.user.as_str());
         let happened = SecurityEvent {

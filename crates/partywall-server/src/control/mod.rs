@@ -19,7 +19,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::{
     bundle::{CompileError, Publisher},
     config::{ConfigError, ServerConfig},
-    keys::{BundleSigner, KeyError, KeyRing, RefreshKey, RingError, TokenKeys},
+    keys::{BundleSigner, KeyError, KeyPurpose, KeyRing, RefreshKey, RingError, TokenKeys},
     login::factors::password::{Hasher, HasherError},
     mail::{MailError, Post},
     provider::device,
@@ -75,6 +75,7 @@ mod machine;
 mod machine_changes;
 mod opening;
 mod operator_key;
+pub(crate) mod own_issuer;
 mod revocation;
 mod session;
 mod sign_in_policy;
@@ -102,6 +103,7 @@ pub(crate) struct Inner {
     /// What the latest start of any server on this database asked for.
     policy: ArcSwap<Policy>,
     pub(crate) ring: KeyRing,
+    pub(crate) own_issuers: own_issuer::OwnIssuers,
     pub(crate) bundle_signer: BundleSigner,
     pub(crate) refresh_key: RefreshKey,
     pub(crate) device_guesses: device::Guesses,
@@ -150,6 +152,7 @@ impl ControlPlane {
                 db,
                 policy: ArcSwap::from_pointee(policy),
                 ring: KeyRing::default(),
+                own_issuers: own_issuer::OwnIssuers::default(),
                 bundle_signer,
                 refresh_key,
                 device_guesses: device::Guesses::default(),
@@ -212,7 +215,8 @@ impl ControlPlane {
     pub(crate) async fn reread_keys(&self, generation: Generation) -> Result<(), RingError> {
         let _one_at_a_time = self.inner.rereading.lock().await;
         let db = self.inner.db.reader();
-        let keys = crate::keys::load(db, &self.inner.config.sealing_key).await?;
+        let keys =
+            crate::keys::load(db, &KeyPurpose::Token, &self.inner.config.sealing_key).await?;
         self.inner.ring.replace(keys.ok_or(KeyError::NoActiveKey)?);
         self.inner.ring_read_at.fetch_max(generation.0, Ordering::Release);
         Ok(())
@@ -391,6 +395,12 @@ pub enum ControlError {
         /// The key asked for.
         kid: String,
     },
+    /// A tenant with a silo has an issuer of its own, always.
+    #[error("tenant {tenant} has data in a silo, which its own issuer goes with: move it first")]
+    SiloNeedsIssuer {
+        /// The tenant.
+        tenant: TenantId,
+    },
     /// Only a tenant that is pending erasure is erased.
     #[error("tenant {tenant} is not pending erasure: set that status first")]
     NotPendingErase {
@@ -513,7 +523,8 @@ mod tests {
 
         // A refresh that has read the keys, and is held up before it puts them in force.
         let held_up = control.inner.rereading.lock().await;
-        let read = crate::keys::load(control.inner.db.reader(), &control.inner.config.sealing_key);
+        let sealing = &control.inner.config.sealing_key;
+        let read = crate::keys::load(control.inner.db.reader(), &KeyPurpose::Token, sealing);
         let read = read.await.unwrap().unwrap();
         let mut withdrawing = tokio::spawn({
             let (control, kid) = (control.clone(), kid.clone());

@@ -73,12 +73,12 @@ pub(super) async fn bundle_signer(
     config: &ServerConfig,
     now: Timestamp,
 ) -> Result<BundleSigner, OpenError> {
-    let stored = signing_keys::all(db.reader(), KeyPurpose::Bundle).await?;
+    let stored = signing_keys::all(db.reader(), &KeyPurpose::Bundle).await?;
     if let Some(key) = stored.first() {
         return Ok(BundleSigner::open(key, &config.sealing_key)?);
     }
     let change = db.change(now).await?;
-    let key = match signing_keys::all(change.rows(), KeyPurpose::Bundle).await?.pop() {
+    let key = match signing_keys::all(change.rows(), &KeyPurpose::Bundle).await?.pop() {
         Some(key) => key,
         None => {
             let algorithm = SigningAlgorithm::EdDsa;

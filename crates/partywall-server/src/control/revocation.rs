@@ -23,13 +23,14 @@ impl ControlPlane {
         jti: &str,
     ) -> Result<(), ControlError> {
         let now = self.now();
-        let issuer = self.inner.config.issuer.as_str();
         // We do not keep tokens, so this one might have been issued just now, and may have put a
         // job into an envelope.
         let keep_until = now + self.policy().revocation_lasts(now);
         let change = self.inner.db.change(now).await?;
-        let revocation = Revocation::Token { issuer, jti, expires: keep_until, keep_until };
-        revocations::add(change.rows(), revocation, now).await?;
+        for issuer in &self.issuers_of(change.rows(), tenant).await? {
+            let revocation = Revocation::Token { issuer, jti, expires: keep_until, keep_until };
+            revocations::add(change.rows(), revocation, now).await?;
+        }
         let event = AuditEvent {
             actor,
             tenant: Some(tenant),

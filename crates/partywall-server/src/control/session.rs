@@ -75,13 +75,14 @@ impl ControlPlane {
             return Err(ControlError::UnknownSession);
         }
         let why = GrantEnd::SessionEnded.as_str();
-        let issuer = self.inner.config.issuer.as_str();
         let keep_until = now + self.policy().revocation_lasts(now);
         for grant in grants::of_session(change.rows(), tenant, sid, now).await? {
             grants::revoke(change.rows(), tenant, &grant.id, why, now).await?;
-            let family =
-                Revocation::Token { issuer, jti: &grant.id, expires: keep_until, keep_until };
-            revocations::add(change.rows(), family, now).await?;
+            for issuer in &self.issuers_of(change.rows(), tenant).await? {
+                let family =
+                    Revocation::Token { issuer, jti: &grant.id, expires: keep_until, keep_until };
+                revocations::add(change.rows(), family, now).await?;
+            }
         }
         let event = AuditEvent {
             actor,

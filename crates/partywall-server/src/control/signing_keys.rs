@@ -22,18 +22,34 @@ impl ControlPlane {
     ///
     /// When the database or a key fails. The keys in force stay so.
     pub async fn rotate_keys(&self) -> Result<(), RingError> {
+        self.rotate_keys_of(&KeyPurpose::Token).await?;
+        // Of all tenants' own issuers, those where something is due; the rest next time.
+        let (now, policy) = (self.now(), &self.inner.config.keys);
+        let outlives = self.policy().key_outlives(policy.jwks_max_age, now);
+        let ago = |by: std::time::Duration| Timestamp(now.0.saturating_sub(by.as_secs()));
+        let signing = policy.rotate_every.saturating_sub(policy.publish_ahead);
+        let db = self.inner.db.reader();
+        let (waiting, resting) = (ago(policy.publish_ahead), ago(outlives));
+        let due = signing_keys::tenants_due(db, ago(signing), waiting, resting, AT_ONCE).await?;
+        for tenant in due {
+            self.rotate_keys_of(&KeyPurpose::Tenant(tenant)).await?;
+        }
+        Ok(())
+    }
+
+    async fn rotate_keys_of(&self, purpose: &KeyPurpose) -> Result<(), RingError> {
         let Inner { db, config, .. } = &*self.inner;
         let due = |keys: &[StoredKey]| {
             let now = self.now();
             let outlives = self.policy().key_outlives(config.keys.jwks_max_age, now);
             next_step(keys, &config.keys, outlives, now)
         };
-        while let Some(step) = due(&signing_keys::all(db.reader(), KeyPurpose::Token).await?) {
+        while let Some(step) = due(&signing_keys::all(db.reader(), purpose).await?) {
             let change = db.change(self.now()).await?;
             // Another server may have been quicker: what is due is asked again, under the lock.
-            let keys = signing_keys::all(change.rows(), KeyPurpose::Token).await?;
+            let keys = signing_keys::all(change.rows(), purpose).await?;
             if due(&keys).as_ref() == Some(&step) {
-                self.take_step(change, &step, &THE_SERVER).await?;
+                self.take_step(change, purpose, &step, &THE_SERVER).await?;
             }
         }
         Ok(())
@@ -47,11 +63,12 @@ impl ControlPlane {
     /// When the database or a key fails.
     pub async fn begin_key_rotation(&self, actor: &Actor) -> Result<(), ControlError> {
         let change = self.inner.db.change(self.now()).await?;
-        let keys = signing_keys::all(change.rows(), KeyPurpose::Token).await?;
+        let purpose = KeyPurpose::Token;
+        let keys = signing_keys::all(change.rows(), &purpose).await?;
         if keys.iter().any(|key| key.state == KeyState::Published) {
             return Ok(());
         }
-        Ok(self.take_step(change, &Step::Publish, actor).await?)
+        Ok(self.take_step(change, &purpose, &Step::Publish, actor).await?)
     }
 
     /// Takes a signing key out of use at once, because somebody else may have it: nothing it
@@ -65,7 +82,12 @@ impl ControlPlane {
         let now = self.now();
         let Inner { db, config, .. } = &*self.inner;
         let change = db.change(now).await?;
-        match withdraw(change.rows(), kid, &config.keys, &config.sealing_key, now).await {
+        let purpose = signing_keys::purpose_of(change.rows(), kid).await?;
+        let purpose = purpose.filter(|purpose| *purpose != KeyPurpose::Bundle);
+        let purpose =
+            purpose.ok_or_else(|| ControlError::UnknownSigningKey { kid: kid.to_owned() })?;
+        let rows = change.rows();
+        match withdraw(rows, &purpose, kid, &config.keys, &config.sealing_key, now).await {
             Err(RingError::Key(KeyError::UnknownKey { kid })) => {
                 return Err(ControlError::UnknownSigningKey { kid });
             }
@@ -83,18 +105,20 @@ impl ControlPlane {
     ///
     /// When the database fails.
     pub async fn list_signing_keys(&self) -> Result<Vec<SigningKeyRecord>, ControlError> {
-        let keys = signing_keys::all(self.inner.db.reader(), KeyPurpose::Token).await?;
+        let keys = signing_keys::all(self.inner.db.reader(), &KeyPurpose::Token).await?;
         Ok(keys.into_iter().map(SigningKeyRecord::from).collect())
     }
 
     async fn take_step(
         &self,
         change: Change<'_>,
+        purpose: &KeyPurpose,
         step: &Step,
         actor: &Actor,
     ) -> Result<(), RingError> {
         let config = &self.inner.config;
-        let kid = take(change.rows(), step, &config.keys, &config.sealing_key, self.now()).await?;
+        let (rows, now) = (change.rows(), self.now());
+        let kid = take(rows, purpose, step, &config.keys, &config.sealing_key, now).await?;
         let action = match step {
             Step::Publish => "signing_key.publish",
             Step::Activate { .. } => "signing_key.activate",
@@ -109,6 +133,9 @@ impl ControlPlane {
         }
     }
 }
+
+/// Tenants whose own keys are looked after in one go.
+const AT_ONCE: u64 = 100;
 
 /// A token key, as operators see it: nothing of its private half.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -179,8 +206,8 @@ mod tests {
             control.begin_key_rotation(&THE_SERVER).await.unwrap();
 
             let db = control.inner.db.reader();
-            let mut keys = signing_keys::all(db, KeyPurpose::Token).await.unwrap();
-            keys.extend(signing_keys::all(db, KeyPurpose::Bundle).await.unwrap());
+            let mut keys = signing_keys::all(db, &KeyPurpose::Token).await.unwrap();
+            keys.extend(signing_keys::all(db, &KeyPurpose::Bundle).await.unwrap());
             assert_eq!(keys.len(), 3);
             let files: Vec<Vec<u8>> = std::fs::read_dir(dir.path())
                 .unwrap()

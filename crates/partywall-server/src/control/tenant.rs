@@ -9,7 +9,7 @@ use partywall::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{Actor, ControlError, ControlPlane};
+use super::{Actor, ControlError, ControlPlane, own_issuer};
 use crate::{
     random,
     storage::{AuditEvent, StorageError, erasure, tenants},
@@ -41,6 +41,9 @@ impl ControlPlane {
         match tenants::insert(change.rows(), &tenant).await {
             Err(StorageError::Duplicate) => return Err(ControlError::SlugTaken { slug }),
             inserted => inserted?,
+        }
+        if own_issuer::in_a_silo(&tenant.record.placements) {
+            self.give_own_issuer(change.rows(), tenant.id(), now).await?;
         }
         let record = &tenant.record;
         let event = AuditEvent {
@@ -209,6 +212,9 @@ impl ControlPlane {
         tenant.changed_at = now;
         tenant.generation = change.generation();
         tenants::update(change.rows(), &tenant).await?;
+        if own_issuer::in_a_silo(&tenant.record.placements) {
+            self.give_own_issuer(change.rows(), id, now).await?;
+        }
         self.commit(change, AuditEvent { actor, tenant: Some(id), action, detail }).await?;
         Ok(tenant)
     }

@@ -16,7 +16,7 @@ pub(crate) struct BundleSigner {
 impl BundleSigner {
     pub(crate) fn open(key: &StoredKey, sealing: &SealingKey) -> Result<Self, KeyError> {
         let kid = || key.kid.clone();
-        let aad = associated_data(KeyPurpose::Bundle, key.algorithm, &key.kid);
+        let aad = associated_data(&KeyPurpose::Bundle, key.algorithm, &key.kid);
         let sealed = key.sealed.as_deref().ok_or_else(|| KeyError::NoPrivateHalf { kid: kid() })?;
         let private = sealing.open(&aad, sealed)?;
         let refused = || KeyError::NotABundleKey { kid: kid() };

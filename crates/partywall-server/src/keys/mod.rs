@@ -6,10 +6,10 @@
 //! destroyed and its public half still published until the last token it signed has expired; and
 //! *removed* (I-11, P-06).
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
 
 use partywall::{
-    Timestamp,
+    TenantId, Timestamp,
     token::{Algorithm, SignError, SigningKey},
 };
 use serde::{Deserialize, Serialize};
@@ -110,20 +110,33 @@ impl Default for KeyPolicy {
 }
 
 /// What a key signs. A key has one purpose for life, and none of them reads as another's.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum KeyPurpose {
+    /// Tokens of the issuer all tenants share.
     Token,
+    /// Tokens of one tenant's own issuer (P-06).
+    Tenant(TenantId),
+    /// Bundles.
     Bundle,
 }
 
 impl KeyPurpose {
-    pub(crate) fn as_str(self) -> &'static str {
+    pub(crate) fn name(&self) -> Cow<'static, str> {
         match self {
-            Self::Token => "token",
-            Self::Bundle => "bundle",
+            Self::Token => Cow::Borrowed("token"),
+            Self::Tenant(tenant) => Cow::Owned(format!("{TENANT_PREFIX}{tenant}")),
+            Self::Bundle => Cow::Borrowed("bundle"),
         }
     }
+
+    /// The tenant whose own keys a purpose of this name has.
+    pub(crate) fn tenant_of(name: &str) -> Option<TenantId> {
+        name.strip_prefix(TENANT_PREFIX)?.parse().ok()
+    }
 }
+
+/// What the names of tenants' purposes begin with.
+pub(crate) const TENANT_PREFIX: &str = "tenant:";
 
 /// Where a key is in its life.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -165,7 +178,7 @@ impl StoredKey {
         let pair = SigningKey::generate(algorithm.into())?;
         let kid = pair.kid().to_owned();
         let private = pair.to_pkcs8()?;
-        let sealed = sealing.seal(&associated_data(purpose, algorithm, &kid), &private)?;
+        let sealed = sealing.seal(&associated_data(&purpose, algorithm, &kid), &private)?;
         Ok(Self {
             kid,
             purpose,
@@ -186,7 +199,7 @@ impl StoredKey {
             .sealed
             .as_deref()
             .ok_or_else(|| KeyError::NoPrivateHalf { kid: self.kid.clone() })?;
-        let aad = associated_data(self.purpose, self.algorithm, &self.kid);
+        let aad = associated_data(&self.purpose, self.algorithm, &self.kid);
         let private = sealing.open(&aad, sealed)?;
         let pair = SigningKey::from_pkcs8(self.algorithm.into(), private.expose())?;
         if pair.kid() == self.kid {
@@ -216,8 +229,8 @@ impl StoredKey {
 }
 
 /// Names the row, so that a sealed key opens nowhere else.
-fn associated_data(purpose: KeyPurpose, algorithm: SigningAlgorithm, kid: &str) -> Vec<u8> {
-    format!("partywall signing key v1\0{}\0{algorithm}\0{kid}", purpose.as_str()).into_bytes()
+fn associated_data(purpose: &KeyPurpose, algorithm: SigningAlgorithm, kid: &str) -> Vec<u8> {
+    format!("partywall signing key v1\0{}\0{algorithm}\0{kid}", purpose.name()).into_bytes()
 }
 
 /// Why a key could not be made, opened or used.

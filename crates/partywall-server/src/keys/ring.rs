@@ -73,12 +73,13 @@ impl TokenKeys {
     }
 }
 
-/// Reads the keys as they are stored. `None` when none signs yet.
+/// Reads the keys of a purpose as they are stored. `None` when none signs yet.
 pub(crate) async fn load(
     db: &impl ConnectionTrait,
+    purpose: &KeyPurpose,
     sealing: &SealingKey,
 ) -> Result<Option<TokenKeys>, RingError> {
-    let keys = signing_keys::all(db, KeyPurpose::Token).await?;
+    let keys = signing_keys::all(db, purpose).await?;
     let Some(active) = keys.iter().find(|key| key.state == KeyState::Active) else {
         return Ok(None);
     };
@@ -148,14 +149,15 @@ pub(crate) fn next_step(
 /// Takes a step that is due, in the caller's transaction, and says which key it was.
 pub(crate) async fn take(
     db: &impl ConnectionTrait,
+    purpose: &KeyPurpose,
     step: &Step,
     policy: &KeyPolicy,
     sealing: &SealingKey,
     now: Timestamp,
 ) -> Result<String, RingError> {
-    let keys = signing_keys::all(db, KeyPurpose::Token).await?;
+    let keys = signing_keys::all(db, purpose).await?;
     match step {
-        Step::Publish => publish(db, policy, sealing, now).await.map(|key| key.kid),
+        Step::Publish => publish(db, purpose, policy, sealing, now).await.map(|key| key.kid),
         Step::Activate { kid } => {
             // The old one first: the table admits one active key at a time.
             for key in keys.iter().filter(|key| key.state == KeyState::Active) {
@@ -181,12 +183,13 @@ pub(crate) async fn take(
 /// another signs from now on.
 pub(crate) async fn withdraw(
     db: &impl ConnectionTrait,
+    purpose: &KeyPurpose,
     kid: &str,
     policy: &KeyPolicy,
     sealing: &SealingKey,
     now: Timestamp,
 ) -> Result<(), RingError> {
-    let keys = signing_keys::all(db, KeyPurpose::Token).await?;
+    let keys = signing_keys::all(db, purpose).await?;
     let mut withdrawn = named(&keys, kid)?;
     let was_active = withdrawn.state == KeyState::Active;
     withdrawn.remove(now);
@@ -195,7 +198,7 @@ pub(crate) async fn withdraw(
         let published = keys.into_iter().find(|key| key.state == KeyState::Published);
         let mut next = match published {
             Some(next) => next,
-            None => publish(db, policy, sealing, now).await?,
+            None => publish(db, purpose, policy, sealing, now).await?,
         };
         next.activate(now);
         signing_keys::update(db, &next).await?;
@@ -205,11 +208,12 @@ pub(crate) async fn withdraw(
 
 async fn publish(
     db: &impl ConnectionTrait,
+    purpose: &KeyPurpose,
     policy: &KeyPolicy,
     sealing: &SealingKey,
     now: Timestamp,
 ) -> Result<StoredKey, RingError> {
-    let key = StoredKey::generate(KeyPurpose::Token, policy.algorithm, sealing, now)?;
+    let key = StoredKey::generate(purpose.clone(), policy.algorithm, sealing, now)?;
     signing_keys::insert(db, &key).await?;
     Ok(key)
 }

@@ -1,4 +1,4 @@
-//! `GET /jwks`: the public halves of the signing keys (RFC 7517 5), served from memory.
+//! `GET /jwks`: the public halves of an issuer's signing keys (RFC 7517 5), served from memory.
 
 use axum::{
     extract::State,
@@ -9,15 +9,17 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
+use super::at::At;
 use crate::{control::ControlPlane, http::matches_etag, keys::KeyError};
 
 pub(super) const PATH: &str = "/jwks";
 
 pub(super) async fn handler(
     State(control): State<ControlPlane>,
+    at: At,
     headers: HeaderMap,
 ) -> Result<Response, JwksError> {
-    let keys = control.token_keys().map_err(JwksError::NoKeys)?;
+    let keys = at.keys(&control).map_err(JwksError::NoKeys)?;
     let max_age = format!("public, max-age={}", control.inner.config.keys.jwks_max_age.as_secs());
     let caching = [(ETAG, keys.etag().to_owned()), (CACHE_CONTROL, max_age)];
     if matches_etag(headers.get(IF_NONE_MATCH), keys.etag()) {

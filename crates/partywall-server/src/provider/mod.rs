@@ -39,11 +39,17 @@ mod userinfo;
 /// The endpoints, under the issuer's path (O-08).
 pub(crate) fn routes(control: &ControlPlane) -> Router<ControlPlane> {
     let base = control.inner.config.issuer.path();
+    // The same endpoints twice: of the issuer all tenants share, and of those some have for
+    // themselves. `At` says which one was asked.
+    endpoints(base).merge(endpoints(&format!("{base}/t/{{tenant}}")))
+}
+
+fn endpoints(base: &str) -> Router<ControlPlane> {
     Router::new()
         // OIDC Discovery 4: appended to the issuer.
         .route(&format!("{base}/.well-known/openid-configuration"), get(metadata::handler))
         // RFC 8414 3: inserted between host and path.
-        .route(&format!("/.well-known/oauth-authorization-server{base}"), get(metadata::handler))
+        .route(&format!("{}{base}", at::WELL_KNOWN), get(metadata::handler))
         .route(&format!("{base}{}", jwks::PATH), get(jwks::handler))
         .route(&format!("{base}{}", authorize::PATH), get(authorize::get).post(authorize::post))
         .route(&format!("{base}{}", authorize::pushed::PATH), post(authorize::pushed::handler))

@@ -8,7 +8,7 @@ use sea_orm::{
     sea_query::{Alias, Expr, ExprTrait, Query},
 };
 
-use super::{StorageError, users};
+use super::{StorageError, signing_keys, users};
 use crate::control::User;
 
 /// Tables with rows about a tenant's users, before the users themselves: by (tenant, user).
@@ -54,6 +54,7 @@ pub(crate) async fn tenant(
     tenant: &TenantId,
 ) -> Result<(), StorageError> {
     let accounts = users::accounts_of_tenant(db, tenant).await?;
+    signing_keys::erase_all_of(db, tenant).await?;
     for table in OF_TENANTS {
         delete(db, table, &[("tenant_id", tenant.as_str())]).await?;
     }

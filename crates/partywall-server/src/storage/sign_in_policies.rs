@@ -1,9 +1,12 @@
 //! The table of sign-in policies. A tenant without a row has the defaults.
 
-use partywall::{TenantId, Timestamp};
-use sea_orm::{ActiveValue::Set, ConnectionTrait, entity::prelude::*, sea_query::OnConflict};
+use partywall::{Slug, TenantId, Timestamp};
+use sea_orm::{
+    ActiveValue::Set, ConnectionTrait, JoinType, QueryOrder, QuerySelect, entity::prelude::*,
+    sea_query::OnConflict,
+};
 
-use super::{StorageError, signed};
+use super::{StorageError, signed, tenants};
 pub(crate) use crate::control::SignInSettings;
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -31,6 +34,35 @@ pub(crate) async fn of(
         Some(row) => SignInSettings::try_from(&row),
         None => Ok(SignInSettings::default()),
     }
+}
+
+/// The tenants that have an issuer of their own, and what they are called.
+pub(crate) async fn own_issuers(
+    db: &impl ConnectionTrait,
+) -> Result<Vec<(TenantId, Slug)>, StorageError> {
+    let of_policy =
+        Entity::belongs_to(tenants::Entity).from(Column::TenantId).to(tenants::Column::Id).into();
+    let rows: Vec<(String, Option<String>)> = Entity::find()
+        .select_only()
+        .column(Column::TenantId)
+        .join(JoinType::InnerJoin, of_policy)
+        .column(tenants::Column::Slug)
+        .filter(Column::OwnIssuer.eq(true))
+        .order_by_asc(Column::TenantId)
+        .into_tuple()
+        .all(db)
+        .await?;
+    // An erased tenant has no name.
+    let named = rows.into_iter().filter_map(|(tenant, slug)| Some((tenant, slug?)));
+    named
+        .map(|(tenant, slug)| {
+            let corrupt = |column| corrupt(&tenant, column);
+            Ok((
+                tenant.parse().map_err(|_| corrupt("tenant_id"))?,
+                slug.parse().map_err(|_| corrupt("slug"))?,
+            ))
+        })
+        .collect()
 }
 
 /// Replaces what the tenant has said.

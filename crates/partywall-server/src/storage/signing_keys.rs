@@ -1,6 +1,6 @@
 //! The table of signing keys: public halves in clear, private halves sealed.
 
-use partywall::Timestamp;
+use partywall::{TenantId, Timestamp};
 use sea_orm::{
     ActiveValue::{NotSet, Set},
     ConnectionTrait, QueryOrder,
@@ -8,7 +8,7 @@ use sea_orm::{
 };
 
 use super::{StorageError, signed, unsigned};
-use crate::keys::{KeyPurpose, KeyState, StoredKey};
+use crate::keys::{KeyPurpose, KeyState, StoredKey, TENANT_PREFIX};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "signing_keys")]
@@ -52,23 +52,105 @@ pub(crate) async fn update(db: &impl ConnectionTrait, key: &StoredKey) -> Result
 /// All keys of a purpose that are not removed, oldest first.
 pub(crate) async fn all(
     db: &impl ConnectionTrait,
-    purpose: KeyPurpose,
+    purpose: &KeyPurpose,
 ) -> Result<Vec<StoredKey>, StorageError> {
     let rows = Entity::find()
-        .filter(Column::Purpose.eq(purpose.as_str()))
+        .filter(Column::Purpose.eq(purpose.name().as_ref()))
         .filter(Column::State.ne(state_text(KeyState::Removed)))
         .order_by_asc(Column::PublishedAt)
         .order_by_asc(Column::Kid)
         .all(db)
         .await?;
-    rows.into_iter().map(|row| key_of(row, purpose)).collect()
+    rows.into_iter().map(|row| key_of(row, purpose.clone())).collect()
+}
+
+/// What the key of that id signs, whatever its state.
+pub(crate) async fn purpose_of(
+    db: &impl ConnectionTrait,
+    kid: &str,
+) -> Result<Option<KeyPurpose>, StorageError> {
+    let Some(row) = Entity::find_by_id(kid).one(db).await? else { return Ok(None) };
+    let known = [KeyPurpose::Token, KeyPurpose::Bundle];
+    let shared = known.into_iter().find(|purpose| purpose.name() == row.purpose);
+    Ok(shared.or_else(|| KeyPurpose::tenant_of(&row.purpose).map(KeyPurpose::Tenant)))
+}
+
+/// The keys of every tenant's own issuer that are not removed, tenant by tenant.
+pub(crate) async fn of_all_tenants(
+    db: &impl ConnectionTrait,
+) -> Result<Vec<(TenantId, Vec<StoredKey>)>, StorageError> {
+    let rows = Entity::find()
+        .filter(Column::Purpose.starts_with(TENANT_PREFIX))
+        .filter(Column::State.ne(state_text(KeyState::Removed)))
+        .order_by_asc(Column::Purpose)
+        .order_by_asc(Column::PublishedAt)
+        .order_by_asc(Column::Kid)
+        .all(db)
+        .await?;
+    let mut tenants: Vec<(TenantId, Vec<StoredKey>)> = Vec::new();
+    for row in rows {
+        let corrupt = || StorageError::Corrupt {
+            table: "signing_keys",
+            row: row.kid.clone(),
+            column: "purpose",
+        };
+        let tenant = KeyPurpose::tenant_of(&row.purpose).ok_or_else(corrupt)?;
+        let key = key_of(row, KeyPurpose::Tenant(tenant.clone()))?;
+        match tenants.last_mut() {
+            Some((last, keys)) if *last == tenant => keys.push(key),
+            _ => tenants.push((tenant, vec![key])),
+        }
+    }
+    Ok(tenants)
+}
+
+/// Up to `limit` tenants whose own keys have a step before them: a key that has signed since
+/// before `signing_since`, waits since before `waiting_since`, or rests since before
+/// `resting_since`.
+pub(crate) async fn tenants_due(
+    db: &impl ConnectionTrait,
+    signing_since: Timestamp,
+    waiting_since: Timestamp,
+    resting_since: Timestamp,
+    limit: u64,
+) -> Result<Vec<TenantId>, StorageError> {
+    use sea_orm::{Condition, QuerySelect};
+
+    let due = |state, column: Column, since: Timestamp| {
+        Condition::all().add(Column::State.eq(state_text(state))).add(column.lte(signed(since.0)))
+    };
+    let any = Condition::any()
+        .add(due(KeyState::Active, Column::ActivatedAt, signing_since))
+        .add(due(KeyState::Published, Column::PublishedAt, waiting_since))
+        .add(due(KeyState::Retired, Column::RetiredAt, resting_since));
+    let names: Vec<String> = Entity::find()
+        .select_only()
+        .column(Column::Purpose)
+        .distinct()
+        .filter(Column::Purpose.starts_with(TENANT_PREFIX))
+        .filter(any)
+        .limit(limit)
+        .into_tuple()
+        .all(db)
+        .await?;
+    Ok(names.iter().filter_map(|name| KeyPurpose::tenant_of(name)).collect())
+}
+
+/// Forgets a tenant's own keys.
+pub(crate) async fn erase_all_of(
+    db: &impl ConnectionTrait,
+    tenant: &TenantId,
+) -> Result<(), StorageError> {
+    let purpose = KeyPurpose::Tenant(tenant.clone());
+    Entity::delete_many().filter(Column::Purpose.eq(purpose.name().as_ref())).exec(db).await?;
+    Ok(())
 }
 
 fn row_of(key: &StoredKey) -> ActiveModel {
     let time = |time: Option<Timestamp>| time.map(|time| signed(time.0));
     ActiveModel {
         kid: Set(key.kid.clone()),
-        purpose: Set(key.purpose.as_str().to_owned()),
+        purpose: Set(key.purpose.name().into_owned()),
         algorithm: Set(key.algorithm.as_str().to_owned()),
         state: Set(state_text(key.state).to_owned()),
         public_jwk: Set(key.public_jwk.to_string()),
