@@ -65,6 +65,10 @@ async fn running(dir: &Path) -> (String, JoinSet<()>) {
             tenant.id(),
             machine.client_id.as_str(),
         ));
+        if model == DeploymentModel::Silo {
+            // Its data is in a silo, so its tokens are of an issuer of its own.
+            clients.push_str(&format!("endpoint = \"{provider}/t/{slug}/token\"\n"));
+        }
     }
     let bundle_key = control.bundle_key().clone();
     tasks.spawn(async move {

@@ -58,6 +58,9 @@ pub(crate) struct Client {
     pub(crate) id: String,
     /// Its secret.
     pub(crate) secret: SecretRef,
+    /// Where its tenant has an issuer of its own, that one's token endpoint.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) endpoint: Option<String>,
 }
 
 /// The application, over HTTP.
@@ -189,10 +192,20 @@ impl Tokens {
             for (tenant, mut client) in clients.named_sections(CLIENT) {
                 let id = client.required::<String>("id", r#"id = "m:…""#);
                 let secret = reading.secret(&mut client, "secret");
+                let endpoint = client.optional::<String>(
+                    "endpoint",
+                    r#"endpoint = "https://login.example.com/t/acme/token""#,
+                );
+                if let Some(endpoint) = &endpoint
+                    && let Err(fault) = urls::check_source(endpoint.get_ref())
+                {
+                    client.fault_at(&endpoint.span(), "endpoint", &fault, fault.fix());
+                }
+                let endpoint = endpoint.map(Spanned::into_inner);
                 client.finish();
                 match (tenant.get_ref().parse::<TenantId>(), id, secret) {
                     (Ok(tenant), Some(id), Some(secret)) => {
-                        read.insert(tenant, Client { id: id.into_inner(), secret });
+                        read.insert(tenant, Client { id: id.into_inner(), secret, endpoint });
                     }
                     (Err(error), ..) => {
                         let fix = "name the client's tenant by its id";

@@ -176,6 +176,9 @@ fn endpoint(prove: &Prove) -> Result<TokenEndpoint, SystemError> {
         let text = std::str::from_utf8(secret.expose())
             .map_err(|_| SystemError::NotUtf8 { tenant: named() })?;
         endpoint = endpoint.client(named(), &*client.id, text.trim_end_matches(['\r', '\n']));
+        if let Some(url) = &client.endpoint {
+            endpoint = endpoint.at(tenant, &**url);
+        }
     }
     Ok(endpoint)
 }

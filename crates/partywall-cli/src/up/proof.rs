@@ -61,7 +61,9 @@ impl<B: Besieged> Proof<'_, B> {
             let context = self.wall.verify(AccessToken::new(token)).map_err(UpError::OwnToken)?;
             let machine = &tenant.machine;
             let (client, secret) = (machine.client_id.as_str(), machine.secret.expose());
-            endpoint = endpoint.client(tenant.id.clone(), client, secret);
+            endpoint = endpoint
+                .client(tenant.id.clone(), client, secret)
+                .at(&tenant.id, format!("{}/token", tenant.issuer(self.provider)));
             tenants.push(Tenant::new(tenant.id.clone(), &*name));
             residents.push(Resident { name, context });
         }

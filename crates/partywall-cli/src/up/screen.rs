@@ -134,9 +134,10 @@ impl Screen {
         writeln!(out, "\nA fresh token for {}:\n", first.tenant.slug)?;
         writeln!(
             out,
-            "  curl -u '{}:{}' \\\n       -d grant_type=client_credentials {provider}/token\n",
+            "  curl -u '{}:{}' \\\n       -d grant_type=client_credentials {}/token\n",
             first.tenant.basic_user(),
             first.tenant.machine.secret.expose(),
+            first.tenant.issuer(provider),
         )?;
         out.flush()
     }

@@ -76,7 +76,7 @@ pub(super) async fn token(
     tenant: &Served,
 ) -> Result<String, UpError> {
     let answer = http
-        .post(format!("{provider}/token"))
+        .post(format!("{}/token", tenant.issuer(provider)))
         .basic_auth(tenant.basic_user(), Some(tenant.machine.secret.expose()))
         .header("content-type", "application/x-www-form-urlencoded")
         .body("grant_type=client_credentials")
@@ -91,6 +91,14 @@ pub(super) async fn token(
 }
 
 impl Served {
+    /// The issuer that speaks for it: one of its own, where its data is in a silo.
+    pub(super) fn issuer(&self, provider: &str) -> String {
+        match self.placement.model {
+            DeploymentModel::Silo => format!("{provider}/t/{}", self.slug),
+            DeploymentModel::Pool | DeploymentModel::Bridge => provider.to_owned(),
+        }
+    }
+
     /// The client id as HTTP Basic wants it: encoded, for there is a colon in it (RFC 6749 2.3.1).
     pub(super) fn basic_user(&self) -> String {
         self.machine.client_id.as_str().replace(':', "%3A")

@@ -17,6 +17,8 @@ pub struct TokenEndpoint {
 }
 
 struct Credentials {
+    /// Where its tenant has an issuer of its own.
+    url: Option<String>,
     client_id: String,
     client_secret: String,
 }
@@ -45,7 +47,16 @@ impl TokenEndpoint {
         client_secret: impl Into<String>,
     ) -> Self {
         let (client_id, client_secret) = (client_id.into(), client_secret.into());
-        self.clients.insert(tenant, Credentials { client_id, client_secret });
+        self.clients.insert(tenant, Credentials { url: None, client_id, client_secret });
+        self
+    }
+
+    /// Asks at `url` for tokens of `tenant`, whose client was added: it has an issuer of its own.
+    #[must_use]
+    pub fn at(mut self, tenant: &TenantId, url: impl Into<String>) -> Self {
+        if let Some(client) = self.clients.get_mut(tenant) {
+            client.url = Some(url.into());
+        }
         self
     }
 }
@@ -66,7 +77,7 @@ impl Issuer for TokenEndpoint {
         };
         let answer = self
             .http
-            .post(&self.url)
+            .post(client.url.as_ref().unwrap_or(&self.url))
             .basic_auth(encoded(&client.client_id), Some(encoded(&client.client_secret)))
             .header("content-type", "application/x-www-form-urlencoded")
             .body("grant_type=client_credentials")
