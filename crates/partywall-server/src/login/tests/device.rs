@@ -65,3 +65,23 @@ async fn o16_a_device_is_turned_away() {
     assert!(done.ends_with("said=denied"));
     assert_eq!(polls(&scene, &device).await["error"], "access_denied");
 }
+
+#[tokio::test]
+async fn i12_a_device_does_not_come_in_by_a_session_that_was_ended_meanwhile() {
+    for ended in [false, true] {
+        let scene = scene().await;
+        let (device, code) = code_of_a_device(&scene).await;
+        let mut ada = scene.surfer(&scene.user).await;
+        let allow = [("user_code", &*code), ("answer", "allow")];
+        let done = ada.post(&scene, &format!("/device/{}", scene.tenant), &allow).await;
+        assert!(done.leads_to().ends_with("said=allowed"));
+        if ended {
+            let actor = crate::Actor::System("test");
+            let (tenant, user) = (&scene.tenant, &scene.user.id);
+            scene.control.revoke_all_sessions(&actor, tenant, user).await.unwrap();
+        }
+        let answer = polls(&scene, &device).await;
+        assert_eq!(answer.get("access_token").is_none(), ended, "{answer}");
+        assert_eq!(answer["error"] == "invalid_grant", ended, "{answer}");
+    }
+}

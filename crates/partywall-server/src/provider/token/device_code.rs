@@ -15,6 +15,7 @@ use crate::{
         scope,
     },
     storage::{
+        sessions,
         single_use::{self, Redeemed},
         users::Who,
     },
@@ -43,6 +44,13 @@ pub(super) async fn grant(
     let write = control.inner.db.write().await?;
     let admitted = admit(write.rows(), entry, now).await?;
     let admitted = admitted.map_err(|why| refused(InvalidGrant::NotAdmitted(why)))?;
+    // As with codes: a new password, an administrator, a sign-out end what is under way, too.
+    if let Some(sid) = &sid {
+        let session = sessions::find_sid(write.rows(), &tenant, sid).await?;
+        if session.is_none_or(|session| session.ended_at.is_some()) {
+            return Err(refused(InvalidGrant::NotLive));
+        }
+    }
     let used: Redeemed<Device> =
         single_use::redeem(write.rows(), device::devices(), presented.id, now).await?;
     if used.first().is_none() {
