@@ -268,3 +268,51 @@ async fn o20_consent_shows_who_and_what_and_is_asked_for_once() {
     let yes = ada.post(&scene, &again, &[("step", "consent"), ("answer", "allow")]).await;
     assert!(yes.answer().contains_key("code"));
 }
+
+#[tokio::test]
+async fn i13_a_tenant_locked_to_its_own_provider_takes_no_password() {
+    let scene = scene().await;
+    let locked = SignInPolicy { sso_only: true, ..SignInPolicy::default() };
+    scene.asks_of_members(&scene.tenant, locked).await;
+    let mut ada = Surfer::default();
+    let path = ada.sets_out(&scene, &[]).await;
+    assert_eq!(ada.signs_in(&scene, &path, EMAIL, PASSWORD).await.leads_to(), path);
+    let page = ada.get(&scene, &path).await;
+    assert!(page.body.contains("Your organisation asks for another way of signing in."));
+    scene.asks_of_members(&scene.tenant, SignInPolicy::default()).await;
+    let control = ada.get(&scene, &path).await;
+    assert!(control.answer().contains_key("code"), "the control");
+}
+
+#[tokio::test]
+async fn i40_the_choice_among_many_is_paged() {
+    let scene = scene().await;
+    for number in 0..24 {
+        let more = tenant(&scene.control, &format!("more-{number}")).await;
+        user(&scene.control, &more, EMAIL).await;
+    }
+    let mut ada = Surfer::default();
+    let path = ada.sets_out(&scene, &[]).await;
+    ada.signs_in(&scene, &path, EMAIL, PASSWORD).await;
+    let first = ada.get(&scene, &path).await;
+    assert_eq!(first.body.matches("value=\"choose_tenant\"").count(), 20);
+    let from = first.body.find("?after=").unwrap();
+    let after: String = first.body[from..].chars().take_while(|c| *c != '"').collect();
+    let second = ada.get(&scene, &format!("{path}{after}")).await;
+    assert_eq!(second.body.matches("value=\"choose_tenant\"").count(), 5);
+    assert!(!second.body.contains("?after="));
+}
+
+#[tokio::test]
+async fn i12_of_two_tabs_that_finish_one_gets_the_code() {
+    let scene = scene().await;
+    let mut ada = Surfer::default();
+    let path = ada.sets_out(&scene, &[]).await;
+    ada.post(&scene, &path, &[("step", "identify"), ("email", EMAIL)]).await;
+    let mut other = Surfer { cookies: ada.cookies.clone() };
+    let form = [("step", "password"), ("password", PASSWORD)];
+    let both = (ada.post(&scene, &path, &form), other.post(&scene, &path, &form));
+    let (one, two) = tokio::join!(both.0, both.1);
+    let codes = [one, two].iter().filter(|page| page.status == StatusCode::SEE_OTHER).count();
+    assert_eq!(codes, 1);
+}

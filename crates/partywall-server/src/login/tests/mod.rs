@@ -25,6 +25,7 @@ mod device;
 mod flow;
 mod links;
 mod pages;
+mod passkeys;
 
 const PASSWORD: &str = "correct horse battery";
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";

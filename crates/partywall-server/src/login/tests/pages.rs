@@ -65,6 +65,15 @@ async fn o19_every_page_is_kept_by_nobody_and_framed_by_nobody() {
         assert_eq!(page.body.matches("<h1>").count(), 1);
         assert!(page.body.contains("<html lang=\"en\">"));
     }
+    // Only a page that leads to an application may lead away, and to it.
+    let mut targets = Vec::new();
+    for page in [&*path, &*own] {
+        let page = ada.get(&scene, page).await;
+        let policy = page.headers["content-security-policy"].to_str().unwrap();
+        let target = policy.split("; ").find(|part| part.starts_with("form-action")).unwrap();
+        targets.push(target.to_owned());
+    }
+    assert_eq!(targets, ["form-action 'self' https:", "form-action 'self'"]);
     let page = ada.get(&scene, &path).await;
     let from = page.body.find("/assets/").unwrap();
     let style: String = page.body[from..].chars().take_while(|c| *c != '"').collect();

@@ -341,4 +341,4 @@ pub(crate) enum PasskeyError {
 const LASTS: Duration = Duration::from_secs(5 * 60);
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -14,18 +14,18 @@ enum Pair {
 }
 
 /// What an authenticator would answer; each part can be spoilt.
-struct Authenticator {
+pub(crate) struct Authenticator {
     pair: Pair,
     id: Vec<u8>,
     rp: &'static str,
     origin: &'static str,
     handle: String,
-    flags: u8,
+    pub(crate) flags: u8,
     count: u32,
 }
 
 impl Authenticator {
-    fn new(account: &Account) -> Self {
+    pub(crate) fn new(account: &Account) -> Self {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_ASN1_SIGNING).unwrap();
         Self {
             pair: Pair::P256(pair),
@@ -78,7 +78,7 @@ impl Authenticator {
         .into_bytes()
     }
 
-    fn registered(&self, options: &Value) -> String {
+    pub(crate) fn registered(&self, options: &Value) -> String {
         let data = self.data(true);
         let mut object = vec![0xa3, 0x63];
         object.extend_from_slice(b"fmt\x64none\x67attStmt\xa0\x68authData\x58");
@@ -95,7 +95,7 @@ impl Authenticator {
         .to_string()
     }
 
-    fn asserted(&self, options: &Value) -> String {
+    pub(crate) fn asserted(&self, options: &Value) -> String {
         let (data, client_data) = (self.data(false), self.client_data("webauthn.get", options));
         let message = [&data, digest(&SHA256, &client_data).as_ref()].concat();
         let signature = match &self.pair {
