@@ -122,7 +122,12 @@ impl PasswordConfig {
     /// The most lanes.
     pub const MAX_LANES: u32 = 16;
 
-    fn check(&self) -> Result<(), ConfigError> {
+    /// Whether passwords can be hashed like that.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError::Passwords`].
+    pub fn check(&self) -> Result<(), ConfigError> {
         let sound = (8 * self.lanes.max(1)..=Self::MAX_MEMORY_KIB).contains(&self.memory_kib)
             && (1..=Self::MAX_PASSES).contains(&self.passes)
             && (1..=Self::MAX_LANES).contains(&self.lanes)

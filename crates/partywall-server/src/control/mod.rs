@@ -474,7 +474,15 @@ pub(crate) mod tests_support {
     pub(crate) async fn control_with_clock(
         dir: &std::path::Path,
     ) -> (ControlPlane, Arc<FixedClock>) {
-        let config = ServerConfig::new(
+        control_with(dir, |_| {}).await
+    }
+
+    /// One whose operator has decided something else.
+    pub(crate) async fn control_with(
+        dir: &std::path::Path,
+        alter: impl FnOnce(&mut ServerConfig),
+    ) -> (ControlPlane, Arc<FixedClock>) {
+        let mut config = ServerConfig::new(
             DatabaseConfig::Sqlite { path: dir.join("control.db") },
             SealingKey::from_bytes(&Secret::new([7; 32])).unwrap(),
             "https://id.test".parse().unwrap(),
@@ -483,9 +491,19 @@ pub(crate) mod tests_support {
                 ["https://other-api.test".parse().unwrap()],
             ),
         );
+        alter(&mut config);
         let clock = Arc::new(FixedClock::at(START));
         let control = ControlPlane::open(config, Arc::<FixedClock>::clone(&clock)).await.unwrap();
         (control, clock)
+    }
+
+    /// A mail server that is not there: port 9 takes nothing of use.
+    pub(crate) fn no_mail_server() -> crate::MailConfig {
+        crate::MailConfig {
+            server: "smtp://127.0.0.1:9".to_owned(),
+            from: "login@vendor.test".to_owned(),
+            credentials: None,
+        }
     }
 
     /// An account without factors.

@@ -4,13 +4,16 @@
 
 use std::time::Duration;
 
-use partywall::TenantId;
+use partywall::{TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
     Proof,
-    factors::password::{self, HashError, WeakPassword},
+    factors::{
+        password::{self, HashError, WeakPassword},
+        tries::Guess,
+    },
 };
 use crate::{
     control::{
@@ -33,6 +36,8 @@ use crate::{
 pub(crate) const INVITATION_LASTS: Duration = Duration::from_secs(72 * 3600);
 /// How long a link to a new password is good.
 pub(crate) const RESET_LASTS: Duration = Duration::from_secs(30 * 60);
+/// How often one is sent to the same account.
+const RESET_EVERY: Duration = Duration::from_secs(5 * 60);
 
 /// An invitation that was made.
 pub struct Invitation {
@@ -54,6 +59,8 @@ struct InvitationPayload {
 struct ResetPayload {
     account: AccountId,
     email: Email,
+    /// When the password it is to replace was set: one link's use ends the others.
+    since: Option<Timestamp>,
     /// The tenant whose page asked, for the looks of the next one.
     tenant: Option<TenantId>,
 }
@@ -64,9 +71,9 @@ pub(crate) struct Invited {
     pub(crate) user: User,
     pub(crate) email: Email,
     pub(crate) account: AccountId,
-    /// Whether the account has something to sign in with already. Then that is asked for, and a
-    /// link in a mail is not enough (I-02).
-    pub(crate) has_factors: bool,
+    /// Whether the account has to be signed in to: it has something to do so with, or another
+    /// address than the link came to. Then a link in a mail is not enough (I-02).
+    pub(crate) must_sign_in: bool,
 }
 
 impl ControlPlane {
@@ -172,12 +179,14 @@ async fn standing_invitation(
             && user.email == payload.email
     });
     let Some(user) = user else { return Ok(None) };
+    let account = accounts::find(db, &payload.account).await?;
+    let own_address = account.is_some_and(|account| account.email == payload.email);
     Ok(Some(Invited {
         tenant: tenant.clone(),
         user,
         email: payload.email.clone(),
         account: payload.account.clone(),
-        has_factors: has_factors(db, &payload.account).await?,
+        must_sign_in: !own_address || has_factors(db, &payload.account).await?,
     }))
 }
 
@@ -213,7 +222,9 @@ pub(crate) async fn accept(
     let hash = match how {
         Accepting::SignedInAs(account) if *account == invited.account => None,
         Accepting::SignedInAs(_) => return Err(ActionError::OtherAccount),
-        Accepting::WithPassword(_) if invited.has_factors => return Err(ActionError::OtherAccount),
+        Accepting::WithPassword(_) if invited.must_sign_in => {
+            return Err(ActionError::OtherAccount);
+        }
         Accepting::WithPassword(password) => {
             acceptable(&password, &invited.email)?;
             Some(password::hash_new(control, tenant.as_str(), password).await?)
@@ -231,7 +242,7 @@ pub(crate) async fn accept(
     let account = account.filter(|account| account.status == AccountStatus::Active);
     let account = account.ok_or(ActionError::Unknown)?;
     if let Some(hash) = &hash {
-        if invited.has_factors {
+        if invited.must_sign_in {
             return Err(ActionError::OtherAccount);
         }
         passwords::set(change.rows(), &account.id, hash, now).await?;
@@ -276,12 +287,19 @@ pub(crate) async fn request_reset(
     }
     let now = control.now();
     let secret = single_use::draw(&control.inner.random)?;
+    let write = control.inner.db.write().await?;
+    // One mail each five minutes: nobody fills another's mailbox.
+    let asked = Drawer::before_any_tenant(Kind::ResetAsked);
+    let span = format!("{}/{}", account.id, now.0 / RESET_EVERY.as_secs());
+    if !single_use::put(write.rows(), asked, &span, &(), now, RESET_EVERY).await? {
+        return Ok(());
+    }
     let payload = ResetPayload {
         account: account.id.clone(),
         email: account.email.clone(),
+        since: passwords::changed_at(write.rows(), &account.id).await?,
         tenant: tenant.cloned(),
     };
-    let write = control.inner.db.write().await?;
     let drawer = Drawer::before_any_tenant(Kind::ResetPassword);
     single_use::put(write.rows(), drawer, secret.expose(), &payload, now, RESET_LASTS).await?;
     let link = control.action_link("reset", None, &secret);
@@ -354,13 +372,16 @@ pub(crate) async fn reset(
     let change = control.inner.db.change(now).await?;
     let payload = single_use::redeem::<ResetPayload>(change.rows(), drawer, secret, now).await?;
     let payload = payload.first().ok_or(ActionError::Unknown)?;
+    let since = passwords::changed_at(change.rows(), &payload.account).await?;
     let account = accounts::find(change.rows(), &payload.account).await?;
     let account = account.filter(|account| {
-        account.status == AccountStatus::Active && account.email == payload.email
+        account.status == AccountStatus::Active
+            && account.email == payload.email
+            && since == payload.since
     });
     let account = account.ok_or(ActionError::Unknown)?;
     accounts::verify_email(change.rows(), &account.id, now).await?;
-    accounts::note_success(change.rows(), &account.id).await?;
+    accounts::forget_tries(change.rows(), &account.id, Guess::Password).await?;
     replace_password(control, change, &account, &hash, None, "account.reset_password").await?;
     Ok(account)
 }
@@ -478,12 +499,12 @@ mod tests {
     use super::*;
     use crate::{
         NewTenant, NewUser, SignInPolicy,
-        control::tests_support::{START, control_with_clock},
+        control::tests_support::{START, control_with, control_with_clock, no_mail_server},
         login::{
             factors::password::{Attempt, Outcome, check},
             session,
         },
-        storage::sign_in_policies::SignInSettings,
+        storage::{outgoing_mail, sign_in_policies::SignInSettings},
     };
 
     const ACTOR: Actor = Actor::System("test");
@@ -499,6 +520,20 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let (control, clock) = control_with_clock(dir.path()).await;
             Self { control, clock, _dir: dir }
+        }
+
+        async fn with_mail() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            let mail = |config: &mut crate::ServerConfig| config.mail = Some(no_mail_server());
+            let (control, clock) = control_with(dir.path(), mail).await;
+            Self { control, clock, _dir: dir }
+        }
+
+        /// How many letters of a kind wait.
+        async fn letters(&self, kind: &str) -> usize {
+            let db = self.control.inner.db.reader();
+            let due = outgoing_mail::due(db, self.control.now(), 100).await.unwrap();
+            due.iter().filter(|due| due.kind == kind).count()
         }
 
         async fn user(&self, slug: &str, email: &str) -> User {
@@ -537,6 +572,9 @@ mod tests {
             let payload = ResetPayload {
                 account: account.id.clone(),
                 email: account.email.clone(),
+                since: passwords::changed_at(self.control.inner.db.reader(), &account.id)
+                    .await
+                    .unwrap(),
                 tenant: None,
             };
             let drawer = Drawer::before_any_tenant(Kind::ResetPassword);
@@ -620,11 +658,15 @@ mod tests {
             .unwrap();
 
         let link = world.reset_link(&account).await;
+        let asked_twice = world.reset_link(&account).await;
+        world.clock.set(START + Duration::from_secs(60));
         assert_eq!(read_reset(&world.control, &link).await.unwrap(), Some(None));
         let fresh = || Secret::new("fresh horse battery".to_owned());
         reset(&world.control, &link, fresh()).await.unwrap();
         let again = reset(&world.control, &link, fresh()).await;
         assert!(matches!(again, Err(ActionError::Unknown)));
+        let other = reset(&world.control, &asked_twice, fresh()).await;
+        assert!(matches!(other, Err(ActionError::Unknown)), "the link before it");
         assert!(!world.signs_in("ada@x.test", "correct horse battery").await);
         assert!(world.signs_in("ada@x.test", "fresh horse battery").await);
         let db = world.control.inner.db.reader();
@@ -653,5 +695,49 @@ mod tests {
         let second = world.user("bond", "ada@x.test").await;
         assert!(second.account.as_ref() == Some(&account.id));
         assert!(is_let_in_anywhere(&world.control, &account.id).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn i13_a_reset_is_written_to_whom_it_helps_and_not_too_often() {
+        let world = World::with_mail().await;
+        let ada = world.user("acme", "ada@x.test").await;
+        let text = world.invited(&ada).await;
+        world.accept(&text, "correct horse battery").await.unwrap();
+        let email: Email = "ada@x.test".parse().unwrap();
+        let nobody: Email = "nobody@x.test".parse().unwrap();
+        let ask = |email| request_reset(&world.control, Some(&ada.tenant), email);
+        ask(&nobody).await.unwrap();
+        assert_eq!(world.letters("reset_password").await, 0);
+        for _ in 0..10 {
+            ask(&email).await.unwrap();
+        }
+        assert_eq!(world.letters("reset_password").await, 1, "nobody's mailbox is filled");
+        world.clock.set(START + RESET_EVERY);
+        ask(&email).await.unwrap();
+        assert_eq!(world.letters("reset_password").await, 2);
+
+        let locked = SignInPolicy { sso_only: true, ..SignInPolicy::default() };
+        let locking = world.control.set_sign_in_policy(&ACTOR, &ada.tenant, locked, |_| true);
+        locking.await.unwrap();
+        world.clock.set(START + 2 * RESET_EVERY);
+        ask(&email).await.unwrap();
+        assert_eq!(world.letters("reset_password").await, 2, "its tenant has another way in");
+    }
+
+    #[tokio::test]
+    async fn i02_a_link_to_another_address_sets_no_password() {
+        let world = World::new().await;
+        let ada = world.user("acme", "ada@x.test").await;
+        // The same account, under an address of somebody else's.
+        let mut moved = ada.clone();
+        moved.email = "eve@x.test".parse().unwrap();
+        moved.version += 1;
+        let db = world.control.inner.db.reader();
+        assert!(users::update(db, &moved).await.unwrap());
+        let text = world.invited(&moved).await;
+        let refused = world.accept(&text, "correct horse battery").await;
+        assert!(matches!(refused, Err(ActionError::OtherAccount)));
+        let own = Accepting::SignedInAs(ada.account.as_ref().unwrap());
+        accept(&world.control, &text, own).await.unwrap();
     }
 }

@@ -122,7 +122,7 @@ pub(super) async fn invitation(
     let answered = async {
         let invited = actions::read_invitation(&control, &link).await?.ok_or(PageError::NoLink)?;
         let look = &Look::inside(&control, &at, &invited.tenant).await?;
-        let how = if !invited.has_factors {
+        let how = if !invited.must_sign_in {
             How::SetPassword
         } else if signed_in_as(&control, &browser).await?.as_ref() == Some(&invited.account) {
             How::Confirm
@@ -152,7 +152,7 @@ pub(super) async fn accept(
         let invited = actions::read_invitation(&control, &link).await?.ok_or(PageError::NoLink)?;
         let present = signed_in_as(&control, &browser).await?;
         let how = match &present {
-            _ if !invited.has_factors => Accepting::WithPassword(typed(&form)),
+            _ if !invited.must_sign_in => Accepting::WithPassword(typed(&form)),
             Some(account) if *account == invited.account => Accepting::SignedInAs(account),
             _ => {
                 let goal = Goal::Invitation {

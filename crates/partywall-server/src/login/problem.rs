@@ -10,7 +10,7 @@ use super::{
     actions::ActionError,
     factors::{
         passkey::PasskeyError, password::HashError, pool::Busy, recovery::RecoveryError,
-        totp::TotpError,
+        second::SecondFactorError, totp::TotpError,
     },
     page,
     session::SessionError,
@@ -52,6 +52,8 @@ pub(super) enum PageError {
     Totp(#[from] TotpError),
     #[error(transparent)]
     Recovery(#[from] RecoveryError),
+    #[error(transparent)]
+    SecondFactor(#[from] SecondFactorError),
     #[error(transparent)]
     Passkey(#[from] PasskeyError),
     #[error(transparent)]
@@ -148,6 +150,7 @@ impl PageError {
             | Self::Hash(_)
             | Self::Totp(_)
             | Self::Recovery(_)
+            | Self::SecondFactor(_)
             | Self::Passkey(_)
             | Self::Action(_)
             | Self::Control(_) => {

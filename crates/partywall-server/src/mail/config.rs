@@ -43,7 +43,12 @@ impl MailConfig {
         Ok(Address { host, port: url.port().unwrap_or(default), security })
     }
 
-    pub(crate) fn check(&self) -> Result<(), InvalidMail> {
+    /// Whether mail can be sent like that; whether the server answers is another matter.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidMail::Server`] and [`InvalidMail::From`].
+    pub fn check(&self) -> Result<(), InvalidMail> {
         self.sender()?;
         self.address().map(|_| ())
     }

@@ -16,6 +16,8 @@ use crate::{
     storage::{StorageError, outgoing_mail},
 };
 
+use post::PostError;
+
 mod config;
 mod post;
 
@@ -91,7 +93,7 @@ pub(crate) async fn enqueue(
         .render()?,
     };
     let clear =
-        zeroize::Zeroizing::new(serde_json::to_vec(&written).map_err(|_| MailError::Unreadable)?);
+        zeroize::Zeroizing::new(serde_json::to_vec(&written).map_err(|_| MailError::Unwritable)?);
     let sealed = control.inner.config.sealing_key.seal(ASSOCIATED, &clear)?;
     outgoing_mail::insert(db, tenant, matter.as_str(), sealed, control.now()).await?;
     Ok(())
@@ -121,10 +123,7 @@ impl ControlPlane {
         due: &outgoing_mail::Due,
         now: Timestamp,
     ) -> Result<(), MailError> {
-        let clear = self.inner.config.sealing_key.open(ASSOCIATED, &due.sealed)?;
-        let written: Written =
-            serde_json::from_slice(clear.expose()).map_err(|_| MailError::Unreadable)?;
-        let sent = post.send(&written.to, &written.subject, &written.text, &written.html).await;
+        let sent = self.hand_over(post, due).await;
         let last_try = due.give_up_at <= now;
         let outcome = match &sent {
             Ok(()) => "sent",
@@ -147,6 +146,14 @@ impl ControlPlane {
             outgoing_mail::remove(write.db(), due.id).await?;
         }
         Ok(())
+    }
+
+    /// One that cannot be read is put off like one the server does not take: others are behind it.
+    async fn hand_over(&self, post: &Post, due: &outgoing_mail::Due) -> Result<(), PostError> {
+        let clear = self.inner.config.sealing_key.open(ASSOCIATED, &due.sealed)?;
+        let written: Written =
+            serde_json::from_slice(clear.expose()).map_err(|_| PostError::Unreadable)?;
+        post.send(&written.to, &written.subject, &written.text, &written.html).await
     }
 }
 
@@ -175,17 +182,17 @@ struct Text<'l> {
     closing: &'l str,
 }
 
-/// Why a letter could not be written or sent on.
+/// Why a letter could not be written down.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MailError {
     /// The template.
     #[error("the letter could not be written")]
     Template(#[from] askama::Error),
-    /// A letter in the database is none.
-    #[error("a letter that waits to be sent is not readable")]
-    Unreadable,
-    /// It does not open.
+    /// It cannot be kept.
+    #[error("the letter could not be written down")]
+    Unwritable,
+    /// It cannot be sealed.
     #[error(transparent)]
     Seal(#[from] SealError),
     /// The database failed.
@@ -196,3 +203,85 @@ pub enum MailError {
 const ASSOCIATED: &[u8] = b"partywall mail v1";
 /// How many are sent one after the other before other chores have their turn.
 const AT_ONCE: u64 = 20;
+
+#[cfg(test)]
+mod tests {
+    use std::{path::Path, sync::Arc};
+
+    use partywall::FixedClock;
+
+    use super::*;
+    use crate::control::tests_support::{START, control_with, no_mail_server};
+
+    async fn world(dir: &Path) -> (ControlPlane, Arc<FixedClock>) {
+        control_with(dir, |config| config.mail = Some(no_mail_server())).await
+    }
+
+    async fn write(control: &ControlPlane) {
+        let to: Email = "ada@x.test".parse().unwrap();
+        let letter =
+            Letter { to: &to, subject: "s", sender: "acme", lines: &[], link: None, closing: "" };
+        let db = control.inner.db.reader();
+        enqueue(control, db, None, Matter::PasswordChanged, &letter).await.unwrap();
+    }
+
+    async fn due(control: &ControlPlane) -> Vec<outgoing_mail::Due> {
+        outgoing_mail::due(control.inner.db.reader(), control.now(), 10).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn mail_nobody_takes_is_tried_again_and_given_up_in_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let (control, clock) = world(dir.path()).await;
+        write(&control).await;
+        control.send_due_mail().await.unwrap();
+        assert!(due(&control).await.is_empty(), "not at once again");
+        clock.set(control.now() + std::time::Duration::from_secs(5));
+        assert_eq!(due(&control).await[0].tries, 1);
+        control.send_due_mail().await.unwrap();
+        clock.set(control.now() + std::time::Duration::from_secs(9));
+        assert!(due(&control).await.is_empty(), "it waits for longer");
+        clock.set(START + std::time::Duration::from_secs(72 * 3600));
+        assert_eq!(due(&control).await.len(), 1, "the control");
+        control.send_due_mail().await.unwrap();
+        clock.set(control.now() + std::time::Duration::from_secs(7200));
+        assert!(due(&control).await.is_empty(), "given up");
+    }
+
+    #[tokio::test]
+    async fn one_letter_that_cannot_be_read_is_in_no_others_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let (control, clock) = world(dir.path()).await;
+        let (db, now) = (control.inner.db.reader(), control.now());
+        outgoing_mail::insert(db, None, "invitation", vec![7; 40], now).await.unwrap();
+        write(&control).await;
+        control.send_due_mail().await.unwrap();
+        clock.set(control.now() + std::time::Duration::from_secs(5));
+        let tried: Vec<u32> = due(&control).await.iter().map(|due| due.tries).collect();
+        assert_eq!(tried, [1, 1], "both had their turn");
+    }
+
+    #[tokio::test]
+    async fn of_several_servers_one_sends_a_letter() {
+        let dir = tempfile::tempdir().unwrap();
+        let (control, _clock) = world(dir.path()).await;
+        write(&control).await;
+        let (here, there) = (due(&control).await, due(&control).await);
+        let until = control.now() + std::time::Duration::from_secs(5);
+        let db = control.inner.db.reader();
+        assert!(outgoing_mail::claim(db, &here[0], until).await.unwrap());
+        assert!(!outgoing_mail::claim(db, &there[0], until).await.unwrap());
+    }
+
+    #[test]
+    fn a_letter_says_what_it_was_given_and_no_markup_of_others() {
+        let link = Some(Link { label: "Accept", address: "https://id.test/x" });
+        let lines = ["<script>alert(1)</script> has invited you."];
+        let html = Html { subject: "s", sender: "<b>", lines: &lines, link: &link, closing: "" };
+        let html = html.render().unwrap();
+        assert!(!html.contains("<script") && !html.contains("<b>"), "{html}");
+        assert!(html.contains("href=\"https://id.test/x\""), "the control: {html}");
+        let text = Text { sender: "<b>", lines: &lines, link: &link, closing: "" };
+        assert!(text.render().unwrap().contains("<script>"), "as it is, where it means nothing");
+    }
+}

@@ -10,7 +10,7 @@ use lettre::{
 };
 
 use super::config::{InvalidMail, MailConfig, Security};
-use crate::control::Email;
+use crate::{control::Email, keys::SealError};
 
 /// A server that takes our mail.
 pub(crate) struct Post {
@@ -48,19 +48,32 @@ impl Post {
         text: &str,
         html: &str,
     ) -> Result<(), PostError> {
-        let letter = Message::builder()
-            .from(self.from.clone())
-            .to(Mailbox::new(None, to.as_str().parse()?))
-            .subject(subject)
-            .multipart(MultiPart::alternative_plain_html(text.to_owned(), html.to_owned()))?;
-        self.transport.send(letter).await?;
+        self.transport.send(letter(&self.from, to, subject, text, html)?).await?;
         Ok(())
     }
+}
+
+fn letter(
+    from: &Mailbox,
+    to: &Email,
+    subject: &str,
+    text: &str,
+    html: &str,
+) -> Result<Message, PostError> {
+    Ok(Message::builder()
+        .from(from.clone())
+        .to(Mailbox::new(None, to.as_str().parse()?))
+        .subject(subject)
+        .multipart(MultiPart::alternative_plain_html(text.to_owned(), html.to_owned()))?)
 }
 
 /// Why a server did not take a letter.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PostError {
+    #[error("the letter does not open: was the sealing key changed?")]
+    Sealed(#[from] SealError),
+    #[error("the letter is not readable")]
+    Unreadable,
     #[error("the address is none")]
     Address(#[from] AddressError),
     #[error("the letter is none")]
@@ -70,3 +83,28 @@ pub(super) enum PostError {
 }
 
 const TIMEOUT: Duration = Duration::from_secs(20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_text_of_a_tenant_becomes_a_header() {
+        let from: Mailbox = "login@vendor.test".parse().unwrap();
+        let to: Email = "ada@x.test".parse().unwrap();
+        let headers = |subject: &str| {
+            let letter = letter(&from, &to, subject, "text", "<p>html</p>").unwrap().formatted();
+            let letter = String::from_utf8(letter).unwrap();
+            letter.split("\r\n\r\n").next().unwrap().to_owned()
+        };
+        assert!(headers("You are invited to acme").contains("Subject: You are invited to acme"));
+        for line_end in ["\r\n", "\n", "\r"] {
+            let headers = headers(&format!("Hello{line_end}Bcc: eve@x.test{line_end}{line_end}x"));
+            let starts = |line: &str| line.to_lowercase().starts_with("bcc:");
+            assert!(!headers.split(['\r', '\n']).any(starts), "{headers}");
+        }
+        for address in ["ada@x.test\r\nBcc: eve@x.test", "ada@x.test, eve@x.test"] {
+            assert!(address.parse::<Email>().is_err(), "{address:?}");
+        }
+    }
+}

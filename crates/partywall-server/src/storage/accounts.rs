@@ -14,8 +14,10 @@ pub(crate) struct Model {
     pub(crate) email: String,
     pub(crate) email_verified_at: Option<i64>,
     pub(crate) status: String,
-    pub(crate) failures: i32,
-    pub(crate) locked_until: i64,
+    pub(crate) password_tries: i32,
+    pub(crate) password_pause: i64,
+    pub(crate) code_tries: i32,
+    pub(crate) code_pause: i64,
     pub(crate) created_at: i64,
     pub(crate) changed_at: i64,
 }
@@ -34,8 +36,10 @@ pub(crate) async fn insert(
         email: Set(account.email.as_str().to_owned()),
         email_verified_at: Set(account.email_verified_at.map(|at| signed(at.0))),
         status: Set(status_text(account.status).to_owned()),
-        failures: Set(0),
-        locked_until: Set(0),
+        password_tries: Set(0),
+        password_pause: Set(0),
+        code_tries: Set(0),
+        code_pause: Set(0),
         created_at: Set(signed(account.created_at.0)),
         changed_at: Set(signed(account.changed_at.0)),
     };
@@ -76,58 +80,80 @@ pub(crate) async fn verify_email(
     Ok(())
 }
 
-/// How an account's latest tries went.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Standing {
-    pub(crate) failures: u32,
-    pub(crate) locked_until: Timestamp,
+/// What somebody may guess at. Each is counted for itself: a right password does not make anybody
+/// forget the codes that were tried.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Guess {
+    Password,
+    /// A time-based code, or a recovery code in its place.
+    Code,
 }
 
-pub(crate) async fn standing(
+impl Guess {
+    fn columns(self) -> (Column, Column) {
+        match self {
+            Self::Password => (Column::PasswordTries, Column::PasswordPause),
+            Self::Code => (Column::CodeTries, Column::CodePause),
+        }
+    }
+}
+
+/// The tries at an account since the last right one.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Tries {
+    pub(crate) made: u32,
+    /// When the next one is heard.
+    pub(crate) pause_until: Timestamp,
+}
+
+pub(crate) async fn tries(
     db: &impl ConnectionTrait,
     id: &AccountId,
-) -> Result<Option<Standing>, StorageError> {
+    guess: Guess,
+) -> Result<Option<Tries>, StorageError> {
     let row = Entity::find_by_id(id.as_str()).one(db).await?;
-    Ok(row.map(|row| Standing {
-        failures: u32::try_from(row.failures).unwrap_or(0),
-        locked_until: Timestamp(unsigned(row.locked_until)),
+    Ok(row.map(|row| {
+        let (made, until) = match guess {
+            Guess::Password => (row.password_tries, row.password_pause),
+            Guess::Code => (row.code_tries, row.code_pause),
+        };
+        let made = u32::try_from(made).unwrap_or(u32::MAX);
+        Tries { made, pause_until: Timestamp(unsigned(until)) }
     }))
 }
 
-/// Counts a wrong try, and says how many there were in a row.
-pub(crate) async fn note_failure(
+/// Goes on from `before` to `after`; `false` when another try did, in between. Of any number at
+/// once one does.
+pub(crate) async fn count_try(
     db: &impl ConnectionTrait,
     id: &AccountId,
-) -> Result<u32, StorageError> {
-    Entity::update_many()
-        .col_expr(Column::Failures, Expr::col(Column::Failures).add(1))
+    guess: Guess,
+    before: Tries,
+    after: Tries,
+) -> Result<bool, StorageError> {
+    let (made, until) = guess.columns();
+    let number = |made: u32| i32::try_from(made).unwrap_or(i32::MAX);
+    let counted = Entity::update_many()
+        .col_expr(made, Expr::value(number(after.made)))
+        .col_expr(until, Expr::value(signed(after.pause_until.0)))
         .filter(Column::Id.eq(id.as_str()))
+        .filter(made.eq(number(before.made)))
+        .filter(until.eq(signed(before.pause_until.0)))
         .exec(db)
         .await?;
-    Ok(standing(db, id).await?.map_or(0, |standing| standing.failures))
+    Ok(counted.rows_affected == 1)
 }
 
-pub(crate) async fn lock_until(
+/// One was right: those before are forgotten.
+pub(crate) async fn forget_tries(
     db: &impl ConnectionTrait,
     id: &AccountId,
-    until: Timestamp,
+    guess: Guess,
 ) -> Result<(), StorageError> {
+    let (made, until) = guess.columns();
     Entity::update_many()
-        .col_expr(Column::LockedUntil, Expr::value(signed(until.0)))
-        .filter(Column::Id.eq(id.as_str()))
-        .exec(db)
-        .await?;
-    Ok(())
-}
-
-/// Forgets the wrong tries.
-pub(crate) async fn note_success(
-    db: &impl ConnectionTrait,
-    id: &AccountId,
-) -> Result<(), StorageError> {
-    Entity::update_many()
-        .col_expr(Column::Failures, Expr::value(0))
-        .col_expr(Column::LockedUntil, Expr::value(0_i64))
+        .col_expr(made, Expr::value(0))
+        .col_expr(until, Expr::value(0_i64))
         .filter(Column::Id.eq(id.as_str()))
         .exec(db)
         .await?;

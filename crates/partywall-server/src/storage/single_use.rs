@@ -59,6 +59,8 @@ pub(crate) enum Kind {
     VerifyEmail,
     /// A mail's link that sets a new password.
     ResetPassword,
+    /// That a mail with such a link was sent a moment ago.
+    ResetAsked,
     /// A mail's link that makes somebody a member.
     Invitation,
     /// A client's assertion, by its `jti` (RFC 7523 3).
@@ -72,7 +74,7 @@ pub(crate) enum Kind {
 impl Kind {
     /// Every kind, for tests that try each as each other.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Code,
         Self::PushedRequest,
         Self::DeviceCode,
@@ -81,6 +83,7 @@ impl Kind {
         Self::PasskeyChallenge,
         Self::VerifyEmail,
         Self::ResetPassword,
+        Self::ResetAsked,
         Self::Invitation,
         Self::ClientAssertion,
         Self::DpopProof,
@@ -97,6 +100,7 @@ impl Kind {
             Self::PasskeyChallenge => "passkey_challenge",
             Self::VerifyEmail => "verify_email",
             Self::ResetPassword => "reset_password",
+            Self::ResetAsked => "reset_asked",
             Self::Invitation => "invitation",
             Self::ClientAssertion => "client_assertion",
             Self::DpopProof => "dpop_proof",

@@ -4,4 +4,6 @@ pub(crate) mod passkey;
 pub(crate) mod password;
 pub(crate) mod pool;
 pub(crate) mod recovery;
+pub(crate) mod second;
 pub(crate) mod totp;
+pub(crate) mod tries;

@@ -2,16 +2,16 @@
 //! the next sign-in. Whoever has no account, no password or is locked out for a while costs the
 //! same work and hears the same as a wrong password.
 
-use std::time::Duration;
-
 use argon2::{
     Algorithm, Argon2, Params, Version,
     password_hash::{CustomizedPasswordHasher, PasswordVerifier, phc::PasswordHash},
 };
 use aws_lc_rs::rand::SecureRandom;
-use partywall::Timestamp;
 
-use super::pool::{Busy, Pool};
+use super::{
+    pool::{Busy, Pool, Running},
+    tries::{self, Browser, Guess},
+};
 use crate::{
     config::PasswordConfig,
     control::{Account, AccountStatus, ControlPlane, Email},
@@ -48,40 +48,26 @@ impl Hasher {
         &self,
         share: &str,
         password: Secret<String>,
-        random: &(dyn SecureRandom + Sync),
+        salt: [u8; SALT_LEN],
     ) -> Result<String, HashError> {
-        let (salt, params) = (random::fill::<SALT_LEN>(random)?, self.params.clone());
-        let hashed =
-            self.pool.run(share, move || hash(&params, password.expose().as_bytes(), &salt));
-        hashed.await?.ok_or(HashError::Failed)
+        let params = self.params.clone();
+        let hashing =
+            self.pool.run(share, move || hash(&params, password.expose().as_bytes(), &salt))?;
+        hashing.await?.ok_or(HashError::Failed)
     }
 
-    /// Whether `password` is the one behind `stored`, and its hash by today's parameters where
-    /// those differ. Nothing stored takes as long, and is never right.
-    async fn verify(
+    /// Whether `password` is the one behind `stored`. Nothing stored takes as long, and is never
+    /// right. Says at once whether there is room for it.
+    fn verify(
         &self,
         share: &str,
         stored: Option<&str>,
         password: Secret<String>,
-        random: &(dyn SecureRandom + Sync),
-    ) -> Result<Verified, HashError> {
+    ) -> Result<Running<bool>, Busy> {
         let something = stored.is_some();
         let stored = stored.unwrap_or(&self.nobodys).to_owned();
-        let (salt, params) = (random::fill::<SALT_LEN>(random)?, self.params.clone());
-        let verified = self.pool.run(share, move || {
-            let password = password.expose().as_bytes();
-            let right = verify(&stored, password) && something;
-            let outdated = right && !has_params(&stored, &params);
-            let better = if outdated { hash(&params, password, &salt) } else { None };
-            Verified { right, better }
-        });
-        Ok(verified.await?)
+        self.pool.run(share, move || verify(&stored, password.expose().as_bytes()) && something)
     }
-}
-
-struct Verified {
-    right: bool,
-    better: Option<String>,
 }
 
 fn hash(params: &Params, password: &[u8], salt: &[u8]) -> Option<String> {
@@ -116,8 +102,8 @@ pub(crate) struct Attempt<'a> {
     /// Whose share of the work it is: the tenant asked for, or nothing where none is known.
     pub(crate) share: &'a str,
     pub(crate) email: Option<&'a Email>,
-    /// Whether this browser was signed in as this account before. Then somebody else's wrong
-    /// guesses do not keep its owner waiting.
+    /// Who was signed in with this browser before. Then others' wrong guesses do not keep them
+    /// waiting.
     pub(crate) knows: Option<&'a Account>,
 }
 
@@ -130,69 +116,45 @@ pub(crate) enum Outcome {
 }
 
 /// Checks a password at the door.
+///
+/// What only an account costs, its row and the count of its tries, is done while its password is
+/// hashed: the time of the answer is that of a hash, account or not.
 pub(crate) async fn check(
     control: &ControlPlane,
     attempt: Attempt<'_>,
     password: Secret<String>,
 ) -> Result<Outcome, HashError> {
-    let (db, now) = (control.inner.db.reader(), control.now());
-    let account = match attempt.email {
+    let Attempt { share, email, knows } = attempt;
+    let (db, hasher) = (control.inner.db.reader(), &control.inner.hasher);
+    let account = match email {
         Some(email) => accounts::find_by_email(db, email).await?,
         None => None,
     };
-    let standing = match &account {
-        Some(account) => accounts::standing(db, &account.id).await?,
-        None => None,
-    };
+    let account = account.filter(|account| account.status == AccountStatus::Active);
     let stored = match &account {
         Some(account) => passwords::of(db, &account.id).await?,
         None => None,
     };
-    let known = attempt.knows.map(|known| &known.id) == account.as_ref().map(|found| &found.id);
-    let heard = account.as_ref().is_some_and(|account| account.status == AccountStatus::Active)
-        && (known || standing.is_some_and(|standing| standing.locked_until <= now));
-    // What is not heard is checked all the same, against nothing.
-    let against = stored.as_deref().filter(|_| heard);
-    let random = &control.inner.random;
-    let verified = control.inner.hasher.verify(attempt.share, against, password, random).await?;
-    let Some(account) = account else { return Ok(Outcome::Wrong) };
-    if !verified.right {
-        if heard {
-            note_failure(control, &account).await?;
+    let take_try = async {
+        let Some(account) = &account else { return Ok(false) };
+        let known = knows.is_some_and(|known| known.id == account.id);
+        let from = if known { Browser::Known } else { Browser::Unknown };
+        tries::take(control, &account.id, Guess::Password, from).await
+    };
+    // Refused for want of room, it is no try.
+    let verifying = hasher.verify(share, stored.as_deref(), password.clone())?;
+    let (right, heard) = tokio::join!(verifying, take_try);
+    let (Some(account), true, true) = (account, right?, heard?) else { return Ok(Outcome::Wrong) };
+    tries::forget(control, &account.id, Guess::Password).await?;
+    if let Some(stored) = stored.filter(|stored| !has_params(stored, &hasher.params)) {
+        // Where there is no room for it now, the next sign-in tries again.
+        if let Ok(better) = hash_new(control, share, password).await {
+            let write = control.inner.db.single().await;
+            passwords::upgrade(write.db(), &account.id, &stored, &better).await?;
         }
-        return Ok(Outcome::Wrong);
     }
-    let write = control.inner.db.single().await;
-    if standing.is_some_and(|standing| standing.failures > 0) {
-        accounts::note_success(write.db(), &account.id).await?;
-    }
-    if let (Some(from), Some(to)) = (&stored, &verified.better) {
-        passwords::upgrade(write.db(), &account.id, from, to).await?;
-    }
-    Ok(Outcome::Right(Box::new(account), Proof::of([Amr::Password], now)))
-}
-
-/// Counts a wrong password or code, and from the fifth on lets the account wait: never for ever,
-/// or anybody could lock anybody out.
-pub(crate) async fn note_failure(
-    control: &ControlPlane,
-    account: &Account,
-) -> Result<(), StorageError> {
-    let now = control.now();
-    let write = control.inner.db.single().await;
-    let failures = accounts::note_failure(write.db(), &account.id).await?;
-    if let Some(pause) = pause_after(failures) {
-        accounts::lock_until(write.db(), &account.id, now + pause).await?;
-        tracing::warn!(account.id = %account.id, failures, "an account has to wait after wrong tries");
-    }
-    Ok(())
-}
-
-/// How long an account waits after its `failures`th wrong try in a row.
-fn pause_after(failures: u32) -> Option<Duration> {
-    let beyond = failures.checked_sub(FREE_TRIES)?;
-    let seconds = 1_u64.checked_shl(beyond).unwrap_or(u64::MAX).min(LONGEST_PAUSE.as_secs());
-    Some(Duration::from_secs(seconds))
+    let proof = Proof::of([Amr::Password], control.now());
+    Ok(Outcome::Right(Box::new(account), proof))
 }
 
 /// Gives an account a new password, after [`acceptable`] has let it pass. The caller ends what the
@@ -202,7 +164,8 @@ pub(crate) async fn hash_new(
     share: &str,
     password: Secret<String>,
 ) -> Result<String, HashError> {
-    control.inner.hasher.hash(share, password, &control.inner.random).await
+    let salt = random::fill::<SALT_LEN>(&control.inner.random)?;
+    control.inner.hasher.hash(share, password, salt).await
 }
 
 /// Whether a new password will do (NIST SP 800-63B-4 3.1.1.2): long enough, and none that
@@ -286,9 +249,6 @@ pub enum HasherError {
 const MIN_LENGTH: usize = 12;
 const MAX_BYTES: usize = 1024;
 const SALT_LEN: usize = 16;
-/// Wrong tries in a row before the first pause.
-const FREE_TRIES: u32 = 5;
-const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
 /// Sign-ins that may wait: of one tenant, and of all.
 const PER_SHARE: usize = 64;
 const IN_ALL: usize = 512;
@@ -350,14 +310,6 @@ mod tests {
         assert_eq!(acceptable(&"x y z w v".repeat(200), &[]), Err(WeakPassword::Long));
     }
 
-    #[test]
-    fn nobody_is_locked_out_for_ever() {
-        assert_eq!(pause_after(4), None);
-        assert_eq!(pause_after(5), Some(Duration::from_secs(1)));
-        assert_eq!(pause_after(8), Some(Duration::from_secs(8)));
-        assert_eq!(pause_after(u32::MAX), Some(LONGEST_PAUSE));
-    }
-
     async fn account(control: &ControlPlane, password: Option<&str>) -> Account {
         let account = tests_support::account(control, "ada@x.test").await;
         if let Some(password) = password {
@@ -398,11 +350,25 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let control = control(dir.path()).await;
         let ada = account(&control, Some("right password")).await;
-        for _ in 0..FREE_TRIES {
+        for _ in 0..tries::FREE_TRIES {
             assert!(!tried(&control, "wrong password", None).await);
         }
         assert!(!tried(&control, "right password", None).await, "it has to wait");
         assert!(tried(&control, "right password", Some(&ada)).await, "this browser is known");
         assert!(tried(&control, "right password", None).await, "which ended the wait");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn i38_guesses_at_once_are_slowed_down_like_guesses_in_a_row() {
+        let dir = tempfile::tempdir().unwrap();
+        let control = control(dir.path()).await;
+        account(&control, Some("right password")).await;
+        let mut at_once = tokio::task::JoinSet::new();
+        for _ in 0..tries::FREE_TRIES + 3 {
+            let control = control.clone();
+            at_once.spawn(async move { tried(&control, "wrong password", None).await });
+        }
+        assert!(at_once.join_all().await.into_iter().all(|right| !right));
+        assert!(!tried(&control, "right password", None).await, "it has to wait");
     }
 }

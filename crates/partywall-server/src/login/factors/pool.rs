@@ -5,7 +5,9 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    pin::Pin,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll},
     thread,
     time::Duration,
 };
@@ -30,16 +32,17 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Runs `job` when it is the turn of `share`, and returns what it returns.
+    /// Runs `job` when it is the turn of `share`, and returns what it returns: now whether it will,
+    /// and the rest when it has.
     ///
     /// # Errors
     ///
     /// When too much waits already.
-    pub(crate) async fn run<T: Send + 'static>(
+    pub(crate) fn run<T: Send + 'static>(
         &self,
         share: &str,
         job: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Busy> {
+    ) -> Result<Running<T>, Busy> {
         let (answer, answered) = oneshot::channel();
         let job: Job = Box::new(move || {
             // Whoever asked has gone: nothing is worth doing for nobody.
@@ -49,7 +52,18 @@ impl Pool {
         });
         self.shared.lock().admit(share, job)?;
         self.shared.more.notify_one();
-        answered.await.map_err(|_| Busy)
+        Ok(Running(answered))
+    }
+}
+
+/// A job that waits for its turn, or runs. Dropped before its turn, it never does.
+pub(crate) struct Running<T>(oneshot::Receiver<T>);
+
+impl<T> Future for Running<T> {
+    type Output = Result<T, Busy>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx).map(|answered| answered.map_err(|_| Busy))
     }
 }
 
@@ -162,7 +176,7 @@ mod tests {
                 begun.send(()).unwrap();
                 held.recv().unwrap();
             };
-            pool.run(share, job).await.unwrap();
+            pool.run(share, job).unwrap().await.unwrap();
         });
         has_begun.await.unwrap();
         (go, holding)
@@ -177,7 +191,7 @@ mod tests {
         for share in std::iter::repeat_n("storm", 50).chain(["calm", "other"]) {
             let (pool_of, done) = (Arc::clone(&pool), done.clone());
             let waiting = pool.shared.lock().count;
-            all.spawn(async move { pool_of.run(share, move || done.send(share)).await });
+            all.spawn(async move { pool_of.run(share, move || done.send(share)).unwrap().await });
             while pool.shared.lock().count == waiting {
                 tokio::task::yield_now().await;
             }
@@ -199,23 +213,23 @@ mod tests {
         let mut all = tokio::task::JoinSet::new();
         for share in ["a", "a", "b", "b"] {
             let pool = Arc::clone(&pool);
-            all.spawn(async move { pool.run(share, || ()).await });
+            all.spawn(async move { pool.run(share, || ()).unwrap().await });
         }
         while pool.shared.lock().count < 4 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(pool.run("a", || ()).await, Err(Busy), "its share is full");
-        assert_eq!(pool.run("c", || ()).await, Err(Busy), "everything is full");
+        assert!(pool.run("a", || ()).is_err(), "its share is full");
+        assert!(pool.run("c", || ()).is_err(), "everything is full");
         go.send(()).unwrap();
         holding.await.unwrap();
         assert!(all.join_all().await.into_iter().all(|ran| ran.is_ok()));
-        assert_eq!(pool.run("c", || 7).await, Ok(7));
+        assert_eq!(pool.run("c", || 7).unwrap().await, Ok(7));
     }
 
     #[tokio::test]
     async fn a_job_that_panics_takes_nothing_with_it() {
         let pool = Pool::start(1, 1, 1).unwrap();
-        assert_eq!(pool.run("a", || panic!("on purpose")).await, Err::<(), _>(Busy));
-        assert_eq!(pool.run("a", || 1).await, Ok(1));
+        assert_eq!(pool.run("a", || panic!("on purpose")).unwrap().await, Err::<(), _>(Busy));
+        assert_eq!(pool.run("a", || 1).unwrap().await, Ok(1));
     }
 }

@@ -10,14 +10,14 @@ use axum::{
 
 use super::{Next, Notice, SignIn, Step, UnderWay, WaitingApp, decide, has_app};
 use crate::{
-    control::{Account, AccountId, ControlPlane, Email},
+    control::{AccountId, ControlPlane, Email},
     login::{
         Amr, Proof, account,
         binding::is_from_our_page,
         factors::{
             passkey::{self, PasskeyError},
             password::{self, Attempt, Outcome},
-            recovery, totp,
+            second, totp,
         },
         home_realm::{Realm, realm_of},
         links::posted,
@@ -177,8 +177,8 @@ async fn check_passkey(
     under_way.establish(sign_in, &account.id, &proof).await
 }
 
-/// A code of an authenticator app, or a recovery code in its place. Wrong ones count like wrong
-/// passwords, and a locked account hears none.
+/// A code of an authenticator app, or a recovery code in its place. After a few wrong ones the next
+/// has to wait.
 async fn check_code(
     under_way: UnderWay<'_>,
     sign_in: SignIn,
@@ -188,7 +188,7 @@ async fn check_code(
 ) -> Result<Response, PageError> {
     let control = under_way.control;
     let typed = form.get("code").unwrap_or_default();
-    match second_factor(control, &account, typed).await? {
+    match second::check(control, &account, typed).await? {
         Some(factor) => {
             under_way.note(&sign_in, "sign_in.second_factor", "success", None).await;
             let proof = shown.and(factor, control.now());
@@ -199,38 +199,6 @@ async fn check_code(
             under_way.say(sign_in, Notice::WrongCode).await
         }
     }
-}
-
-async fn second_factor(
-    control: &ControlPlane,
-    account: &AccountId,
-    typed: &str,
-) -> Result<Option<Amr>, PageError> {
-    let db = control.inner.db.reader();
-    let Some(known) = accounts::find(db, account).await? else { return Ok(None) };
-    let standing = accounts::standing(db, account).await?;
-    if standing.is_none_or(|standing| standing.locked_until > control.now()) {
-        return Ok(None);
-    }
-    let right = if totp::check(control, account, typed).await? {
-        Some(Amr::Totp)
-    } else if recovery::check(control, account, typed).await? {
-        Some(Amr::RecoveryCode)
-    } else {
-        None
-    };
-    count(control, &known, right.is_some()).await?;
-    Ok(right)
-}
-
-async fn count(control: &ControlPlane, account: &Account, right: bool) -> Result<(), PageError> {
-    if right {
-        let write = control.inner.db.single().await;
-        accounts::note_success(write.db(), &account.id).await?;
-    } else {
-        password::note_failure(control, account).await?;
-    }
-    Ok(())
 }
 
 /// Sets up an authenticator app for somebody who has none and must show two factors. The first

@@ -59,9 +59,12 @@ fn accounts() -> TableCreateStatement {
         .col(string("email").unique_key())
         .col(big_integer_null("email_verified_at"))
         .col(string("status"))
-        // Wrong passwords and codes since the last right one, and when the next try is heard.
-        .col(integer("failures"))
-        .col(big_integer("locked_until"))
+        // Passwords tried since the last right one, and when the next is heard; the same of codes,
+        // which a right password must not make anybody forget.
+        .col(integer("password_tries"))
+        .col(big_integer("password_pause"))
+        .col(integer("code_tries"))
+        .col(big_integer("code_pause"))
         .col(big_integer("created_at"))
         .col(big_integer("changed_at"))
         .to_owned()
