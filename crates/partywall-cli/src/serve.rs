@@ -4,8 +4,8 @@ use std::{io, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
 
 use partywall::SystemClock;
 use partywall_server::{
-    ControlPlane, DatabaseConfig, OpenError, Resources, SealError, SealingKey, Secret, SecretError,
-    SecretSource, Server, ServerConfig,
+    ControlPlane, DatabaseConfig, MailConfig, OpenError, Resources, SealError, SealingKey, Secret,
+    SecretError, SecretSource, Server, ServerConfig,
 };
 use tokio::{
     net::TcpListener,
@@ -43,6 +43,10 @@ pub(crate) enum ServeError {
     DatabaseUrl(#[source] SecretError),
     #[error("server.database: the URL is not UTF-8")]
     DatabaseUrlNotUtf8,
+    #[error("server.mail.password: {0}")]
+    MailPassword(#[source] SecretError),
+    #[error("server.mail.password: not UTF-8")]
+    MailPasswordNotUtf8,
     #[error(transparent)]
     Open(#[from] OpenError),
     #[error("cannot listen on {at}; free it or give `server.{key}` another address")]
@@ -145,10 +149,26 @@ pub(crate) fn settings(
     settings.keys.algorithm = section.algorithm;
     settings.keys.rotate_every = section.rotation.duration();
     settings.bundle.lifetime = section.bundle_lifetime.duration();
+    settings.passwords = section.passwords.into();
+    settings.mail = section.mail.as_ref().map(mail).transpose()?;
     // Its own tokens are trusted by the keys it signs them with, wherever else it is configured.
     settings.external_issuers =
         issuers.into_iter().filter(|issuer| issuer.issuer != section.issuer).collect();
     Ok(settings)
+}
+
+fn mail(section: &config::Mail) -> Result<MailConfig, ServeError> {
+    let credentials = match (&section.user, &section.password) {
+        (Some(user), Some(password)) => {
+            let bytes = password.read().map_err(ServeError::MailPassword)?;
+            let password = std::str::from_utf8(bytes.expose());
+            let password = password.map_err(|_| ServeError::MailPasswordNotUtf8)?;
+            Some((user.clone(), Secret::new(password.trim().to_owned())))
+        }
+        _ => None,
+    };
+    let (server, from) = (section.server.clone(), section.from.clone());
+    Ok(MailConfig { server, from, credentials })
 }
 
 fn url(secret: &config::SecretRef) -> Result<Secret<String>, ServeError> {

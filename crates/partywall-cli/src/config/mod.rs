@@ -17,7 +17,7 @@ use toml::Spanned;
 
 pub(crate) use document::Finding;
 pub(crate) use prove::{Acting, Application, Interface, Prove};
-pub(crate) use server::{Database, Server};
+pub(crate) use server::{Database, Mail, Server};
 pub(crate) use service::{BundlePlace, Service};
 pub(crate) use stores::{Store, Stores};
 pub(crate) use tiers::Tiers;

@@ -8,7 +8,11 @@ use partywall_server::{
 use serde::Serialize;
 use toml::Spanned;
 
+pub(crate) use people::{Mail, Passwords};
+
 use super::{Lasting, Reading, SecretRef, Secrets, document::Section, urls, values::OneOrMore};
+
+mod people;
 
 /// What `partywall serve` runs.
 #[derive(Debug, Serialize)]
@@ -34,6 +38,11 @@ pub(crate) struct Server {
     pub(crate) rotation: Lasting,
     /// For how long a service may go on from its last bundle without hearing from the server.
     pub(crate) bundle_lifetime: Lasting,
+    /// How passwords are hashed.
+    pub(crate) passwords: Passwords,
+    /// Where it gives up mail; without it nobody is invited by mail.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) mail: Option<Mail>,
 }
 
 /// Where the control plane keeps its state.
@@ -66,7 +75,14 @@ impl Server {
         let token_lifetime = read_token_lifetime(&mut section);
         let rotation = read_rotation(&mut section);
         let bundle_lifetime = read_bundle_lifetime(&mut section);
+        let passwords = Passwords::read(&mut section);
+        let mail = section.section("mail", "[server.mail]");
+        let has_mail = mail.is_some();
+        let mail = mail.and_then(|section| Mail::read(section, reading));
         section.finish();
+        if mail.is_some() != has_mail {
+            return None;
+        }
         Some(Self {
             listen: listen?,
             bundle_listen,
@@ -78,6 +94,8 @@ impl Server {
             token_lifetime,
             rotation,
             bundle_lifetime,
+            passwords,
+            mail,
         })
     }
 }

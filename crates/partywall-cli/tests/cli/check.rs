@@ -158,6 +158,26 @@ fn every_finding_has_its_place_and_its_fix() {
             "4:13: server.algorithm: unknown variant `HS256`, expected one of `ES256`, `EdDSA`, `RS256`; write `algorithm = \"ES256\"`",
         ),
         (
+            "[service]",
+            "[server.mail]\nserver = \"smtp://u:p@mail.example\"\nfrom = \"login@example.com\"\n[service]",
+            "10:10: server.mail.server: mail server \"smtp://u:p@mail.example\": expected smtps://host:port or smtp://host:port, without user, path or query; write `server = \"smtps://mail.example.com\"`",
+        ),
+        (
+            "[service]",
+            "[server.mail]\nserver = \"smtps://mail.example\"\nfrom = \"nobody\"\n[service]",
+            "11:8: server.mail.from: mail sender \"nobody\": expected an address, or Name <address>; write `from = \"Example <login@example.com>\"`",
+        ),
+        (
+            "[service]",
+            "[server.mail]\nserver = \"smtps://mail.example\"\nfrom = \"login@example.com\"\nuser = \"login\"\n[service]",
+            "9:1: server.mail: one half of what the mail server is shown; give both `user` and `password`, or neither",
+        ),
+        (
+            "[service]",
+            "[server.passwords]\nmemory_kib = 4\n[service]",
+            "9:1: server.passwords: passwords: expected memory of 8 KiB a lane to 1 GiB, 1 to 16 passes, 1 to 16 lanes, 1 to 64 threads; leave out what you have no reason to change",
+        ),
+        (
             "{ file = \"sealing.key\" }",
             "{ file = \"logins\" }",
             "7:15: server.sealing_key: not a sealing key: expected 64 hexadecimal digits (`openssl rand -hex 32`); write a new one there, or name the right file",
