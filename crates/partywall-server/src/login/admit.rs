@@ -300,7 +300,8 @@ mod tests {
     #[test]
     fn i12_every_path_is_shut_in_every_state_that_shuts() {
         let password = Proof::of([Amr::Password], NOW);
-        let states: [(&str, Refusal, fn(&mut AtTheDoor)); 5] = [
+        type Spoil = fn(&mut AtTheDoor);
+        let states: [(&str, Refusal, Spoil); 5] = [
             ("tenant suspended", Refusal::TenantNotServed, |d| d.tenant_is_active = false),
             ("user suspended", Refusal::UserNotActive, |d| d.user.status = UserStatus::Suspended),
             ("account locked", Refusal::AccountLocked, |d| d.account_is_active = false),

@@ -1,7 +1,7 @@
 //! The table of accounts.
 
 use partywall::Timestamp;
-use sea_orm::{ActiveValue::Set, ConnectionTrait, ExprTrait, entity::prelude::*};
+use sea_orm::{ActiveValue::Set, ConnectionTrait, entity::prelude::*};
 
 use super::{StorageError, signed, unsigned};
 use crate::control::{Account, AccountId, AccountStatus, Email};

@@ -180,7 +180,8 @@ async fn o21_every_part_of_an_answer_is_checked() {
     let eve = account(&control, "eve@x.test").await;
     let mut authenticator = Authenticator::new(&ada);
     register(&control, &ada, &authenticator).await.unwrap();
-    let spoils: [(&str, fn(&mut Authenticator)); 4] = [
+    type Spoil = fn(&mut Authenticator);
+    let spoils: [(&str, Spoil); 4] = [
         ("another relying party", |a| a.rp = "evil.test"),
         ("another origin", |a| a.origin = "https://id.test.evil.test"),
         ("nobody was there", |a| a.flags = 0b100),
