@@ -8,7 +8,7 @@ use askama::Template;
 use axum::{
     Json,
     body::Bytes,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, HeaderValue, StatusCode, Uri, header::CACHE_CONTROL},
     response::{IntoResponse, Response},
 };
@@ -25,7 +25,7 @@ use super::{
         recovery, totp,
     },
     links::posted,
-    page::{self, Look, page},
+    page::{self, Last, Look, page},
     problem::{PageError, PageResult},
     session::{self, Browser},
     sign_in::{
@@ -45,8 +45,8 @@ use crate::{
 };
 
 pub(super) const PATH: &str = "/account";
-pub(super) const IN_TENANT: &str = "/account/{tenant}";
-pub(super) const PASSKEY: &str = "/account/{tenant}/passkey";
+pub(super) const IN_TENANT: &str = "/account/{member_of}";
+pub(super) const PASSKEY: &str = "/account/{member_of}/passkey";
 
 /// `GET /account`: to one's only tenant, or to the choice.
 pub(super) async fn choose(
@@ -64,7 +64,7 @@ pub(super) async fn show(
     State(control): State<ControlPlane>,
     at: At,
     browser: Browser,
-    Path(tenant): Path<String>,
+    Last(tenant): Last,
     uri: Uri,
 ) -> PageResult {
     let answered = async {
@@ -81,7 +81,7 @@ pub(super) async fn change(
     State(control): State<ControlPlane>,
     at: At,
     browser: Browser,
-    Path(tenant): Path<String>,
+    Last(tenant): Last,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
@@ -101,7 +101,7 @@ pub(super) async fn passkey_options(
     State(control): State<ControlPlane>,
     at: At,
     browser: Browser,
-    Path(tenant): Path<String>,
+    Last(tenant): Last,
     headers: HeaderMap,
 ) -> PageResult {
     let answered = async {

@@ -5,7 +5,6 @@ use std::sync::LazyLock;
 
 use aws_lc_rs::digest;
 use axum::{
-    extract::Path,
     http::{
         HeaderName, HeaderValue, StatusCode,
         header::{CACHE_CONTROL, CONTENT_TYPE},
@@ -13,6 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 
+use super::page::Last;
 use crate::provider::At;
 
 pub(super) const PATH: &str = "/assets/{name}";
@@ -28,7 +28,7 @@ pub(super) fn script_address(at: &At) -> String {
 }
 
 /// `GET /assets/{name}`.
-pub(super) async fn handler(Path(name): Path<String>) -> Response {
+pub(super) async fn handler(Last(name): Last) -> Response {
     let (kind, content) = match name {
         name if name == *STYLE_NAME => ("text/css; charset=utf-8", STYLE),
         name if name == *SCRIPT_NAME => ("text/javascript; charset=utf-8", SCRIPT),

@@ -5,7 +5,7 @@
 use askama::Template;
 use axum::{
     body::Bytes,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, StatusCode, Uri},
     response::Response,
 };
@@ -14,7 +14,7 @@ use partywall::TenantId;
 use super::{
     Admitted, Why,
     links::posted,
-    page::{self, Look, page},
+    page::{self, Last, Look, page},
     problem::{PageError, PageResult},
     session::{self, Browser},
     sign_in::{self, Goal, show::in_words},
@@ -28,7 +28,7 @@ use crate::{
     storage::sessions::Session,
 };
 
-pub(super) const IN_TENANT: &str = "/device/{tenant}";
+pub(super) const IN_TENANT: &str = "/device/{member_of}";
 
 /// `GET /device`.
 pub(super) async fn ask(State(control): State<ControlPlane>, at: At, uri: Uri) -> PageResult {
@@ -64,7 +64,7 @@ pub(super) async fn confirm(
     State(control): State<ControlPlane>,
     at: At,
     browser: Browser,
-    Path(tenant): Path<String>,
+    Last(tenant): Last,
     uri: Uri,
 ) -> PageResult {
     let answered = async {
@@ -93,7 +93,7 @@ pub(super) async fn decide(
     State(control): State<ControlPlane>,
     at: At,
     browser: Browser,
-    Path(tenant): Path<String>,
+    Last(tenant): Last,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,

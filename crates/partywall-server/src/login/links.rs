@@ -4,7 +4,7 @@
 use askama::Template;
 use axum::{
     body::Bytes,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, StatusCode, Uri},
     response::Response,
 };
@@ -14,7 +14,7 @@ use super::{
     actions::{self, Accepting, ActionError},
     binding::is_from_our_page,
     factors::password::WeakPassword,
-    page::{self, Look, page},
+    page::{self, Last, Look, page},
     problem::{PageError, PageResult},
     session::{self, Browser},
     sign_in::{self, Goal},
@@ -49,9 +49,10 @@ pub(super) async fn ask_for_reset(
     let form = posted(&at, &uri, &headers, &body);
     let answered = form.map(|form| {
         if let Some(email) = form.get("email").and_then(|email| email.parse::<Email>().ok()) {
-            let control = control.clone();
+            let (control, tenant) = (control.clone(), at.tenant().cloned());
             tokio::spawn(async move {
-                if let Err(error) = actions::request_reset(&control, None, &email).await {
+                if let Err(error) = actions::request_reset(&control, tenant.as_ref(), &email).await
+                {
                     let error = &error as &dyn std::error::Error;
                     tracing::error!(error, "a link to a new password could not be written");
                 }
@@ -66,7 +67,7 @@ pub(super) async fn ask_for_reset(
 pub(super) async fn reset(
     State(control): State<ControlPlane>,
     at: At,
-    Path(link): Path<String>,
+    Last(link): Last,
     uri: Uri,
 ) -> PageResult {
     let answered = async {
@@ -82,7 +83,7 @@ pub(super) async fn reset(
 pub(super) async fn set_password(
     State(control): State<ControlPlane>,
     at: At,
-    Path(link): Path<String>,
+    Last(link): Last,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
@@ -116,7 +117,7 @@ pub(super) async fn invitation(
     State(control): State<ControlPlane>,
     at: At,
     browser: Browser,
-    Path(link): Path<String>,
+    Last(link): Last,
     uri: Uri,
 ) -> PageResult {
     let answered = async {
@@ -142,7 +143,7 @@ pub(super) async fn accept(
     State(control): State<ControlPlane>,
     at: At,
     browser: Browser,
-    Path(link): Path<String>,
+    Last(link): Last,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,

@@ -61,9 +61,13 @@ pub(crate) async fn begin(
     begun.unwrap_or_else(|error| error.answer(control, at))
 }
 
-/// The pages, under the issuer's path.
+/// The pages, under the path of the issuer all tenants share, and of those some have for themselves.
 pub(crate) fn routes(control: &ControlPlane) -> Router<ControlPlane> {
     let base = control.inner.config.issuer.path();
+    pages(base).merge(pages(&format!("{base}/t/{{tenant}}")))
+}
+
+fn pages(base: &str) -> Router<ControlPlane> {
     let at = |path: &str| format!("{base}{path}");
     Router::new()
         .route(&at(assets::PATH), get(assets::handler))

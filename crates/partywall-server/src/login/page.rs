@@ -4,12 +4,14 @@
 use askama::Template;
 use aws_lc_rs::rand::SecureRandom;
 use axum::{
+    extract::{FromRequestParts, RawPathParams},
     http::{
         HeaderName, HeaderValue, StatusCode,
         header::{
             CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY,
             SET_COOKIE, X_CONTENT_TYPE_OPTIONS,
         },
+        request::Parts,
     },
     response::{IntoResponse, Response},
 };
@@ -171,6 +173,21 @@ fn form_target(redirect_uri: &str) -> Option<String> {
         own => format!("{own}:"),
     };
     Some(target)
+}
+
+/// The last parameter in the path. Before it may be the tenant whose own issuer was asked, which
+/// is [`At`]'s to read.
+pub(super) struct Last(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Last {
+    type Rejection = StatusCode;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, StatusCode> {
+        let parameters = RawPathParams::from_request_parts(parts, state).await;
+        let parameters = parameters.map_err(|_| StatusCode::NOT_FOUND)?;
+        let last = parameters.iter().last().map(|(_, value)| value.to_owned());
+        last.map(Self).ok_or(StatusCode::NOT_FOUND)
+    }
 }
 
 /// A page.

@@ -2,7 +2,7 @@
 
 use askama::Template;
 use axum::{
-    extract::{Path, State},
+    extract::State,
     http::{StatusCode, Uri},
     response::Response,
 };
@@ -13,7 +13,7 @@ use crate::{
     control::{AccountId, ApplicationId, ControlPlane, Scope},
     login::{
         Admitted,
-        page::{Look, page},
+        page::{Last, Look, page},
         problem::{PageError, PageResult},
         session::Browser,
     },
@@ -26,7 +26,7 @@ pub(crate) async fn handler(
     State(control): State<ControlPlane>,
     at: At,
     browser: Browser,
-    Path(id): Path<String>,
+    Last(id): Last,
     uri: Uri,
 ) -> PageResult {
     PageResult::of(&control, &at, show(&control, &at, &browser, &id, &uri).await)

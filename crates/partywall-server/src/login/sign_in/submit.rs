@@ -3,7 +3,7 @@
 
 use axum::{
     body::Bytes,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderMap, Uri},
     response::Response,
 };
@@ -21,6 +21,7 @@ use crate::{
         },
         home_realm::{Realm, realm_of},
         links::posted,
+        page::Last,
         problem::{PageError, PageResult},
         session::Browser,
     },
@@ -33,7 +34,7 @@ pub(crate) async fn handler(
     State(control): State<ControlPlane>,
     at: At,
     browser: Browser,
-    Path(id): Path<String>,
+    Last(id): Last,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
@@ -138,7 +139,7 @@ pub(crate) async fn passkey_options(
     State(control): State<ControlPlane>,
     at: At,
     browser: Browser,
-    Path(id): Path<String>,
+    Last(id): Last,
     headers: HeaderMap,
 ) -> PageResult {
     let answered = async {

@@ -316,3 +316,42 @@ async fn i12_of_two_tabs_that_finish_one_gets_the_code() {
     let codes = [one, two].iter().filter(|page| page.status == StatusCode::SEE_OTHER).count();
     assert_eq!(codes, 1);
 }
+
+#[tokio::test]
+async fn o08_a_tenants_own_issuer_has_the_pages_too() {
+    use partywall::{DeploymentModel, Placement, Placements};
+
+    let scene = scene().await;
+    let silo = Placement { model: DeploymentModel::Silo, target: "eu-1".parse().unwrap() };
+    let placements = Placements::from_iter([("main".parse().unwrap(), silo)]);
+    let new = crate::NewTenant::new("hooli".parse().unwrap(), "free".parse().unwrap(), placements);
+    let tester = crate::provider::testing::TESTER;
+    let hooli = scene.control.create_tenant(&tester, new).await.unwrap().id().clone();
+    user(&scene.control, &hooli, EMAIL).await;
+    let mut ada = Surfer::default();
+    let query = format!(
+        "client_id={}&redirect_uri=https%3A%2F%2Fapp.test%2Fcb&response_type=code&scope=openid\
+         &state=s&code_challenge={CHALLENGE}&code_challenge_method=S256",
+        scene.app.client_id
+    );
+    let path = ada.get(&scene, &format!("/t/hooli/authorize?{query}")).await.leads_to();
+    assert!(path.starts_with("/t/hooli/sign-in/"), "{path}");
+    let page = ada.get(&scene, &path).await;
+    assert_eq!(page.heading(), "Sign in to web");
+    let style = page.body.find("/t/hooli/assets/").unwrap();
+    let style: String = page.body[style..].chars().take_while(|c| *c != '"').collect();
+    assert_eq!(ada.get(&scene, &style).await.status, StatusCode::OK);
+    // A sign-in goes on where it was begun.
+    let elsewhere = path.strip_prefix("/t/hooli").unwrap();
+    assert_eq!(ada.get(&scene, elsewhere).await.status, StatusCode::NOT_FOUND);
+    let done = ada.signs_in(&scene, &path, EMAIL, PASSWORD).await;
+    let answer = done.answer();
+    assert!(answer.contains_key("code"));
+    assert_eq!(answer["iss"], format!("{ISSUER}/t/hooli"));
+    // Its account page is of its own tenant.
+    let own = ada.get(&scene, "/t/hooli/account").await.leads_to();
+    assert_eq!(own, format!("/t/hooli/account/{hooli}"));
+    assert_eq!(ada.get(&scene, &own).await.heading(), "Your account");
+    let other = ada.get(&scene, &format!("/t/hooli/account/{}", scene.tenant)).await;
+    assert_eq!(other.status, StatusCode::NOT_FOUND);
+}
