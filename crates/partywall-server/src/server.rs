@@ -149,6 +149,10 @@ async fn keep_up(control: ControlPlane) {
             tracing::error!(error, "changes of other servers cannot be read");
         }
         if since_upkeep == 0 {
+            if let Err(error) = control.forget_what_expired().await {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "what has expired cannot be swept out");
+            }
             if let Err(error) = control.rotate_keys().await {
                 let error = &error as &dyn std::error::Error;
                 tracing::error!(error, "the signing keys cannot be turned");

@@ -15,7 +15,7 @@ use partywall::{
 use serde::{Deserialize, Serialize};
 
 pub(crate) use bundle_key::BundleSigner;
-pub(crate) use refresh_key::{NamedTurn, PREFIX as REFRESH_TOKEN_PREFIX, RefreshKey};
+pub(crate) use refresh_key::RefreshKey;
 pub use ring::RingError;
 pub(crate) use ring::{KeyRing, Step, TokenKeys, key_set, load, next_step, take, withdraw};
 pub use seal::{SealError, SealingKey};

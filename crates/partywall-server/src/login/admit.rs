@@ -20,8 +20,6 @@ use crate::{
 /// How somebody comes to the door.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(crate) enum Path {
-    /// With factors shown just now.
-    SignIn,
     /// With what this browser showed before, to this tenant or another (I-14).
     Session,
     /// With a refresh token.
@@ -32,46 +30,29 @@ pub(crate) enum Path {
     TokenExchange,
     /// With an API key.
     ApiKey,
-    /// With an invitation to this tenant.
-    Invitation,
-    /// With a mail's link in place of a password.
-    ResetPassword,
 }
 
 impl Path {
     /// Every path, for tests that try each.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 8] = [
-        Self::SignIn,
-        Self::Session,
-        Self::Refresh,
-        Self::Device,
-        Self::TokenExchange,
-        Self::ApiKey,
-        Self::Invitation,
-        Self::ResetPassword,
-    ];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Session, Self::Refresh, Self::Device, Self::TokenExchange, Self::ApiKey];
 
     /// Whether the sign-in's age counts. A refresh token, an API key and an exchanged token have a
     /// life of their own.
     fn ages(self) -> bool {
         match self {
-            Self::SignIn | Self::Session | Self::Device | Self::Invitation => true,
-            Self::Refresh | Self::TokenExchange | Self::ApiKey | Self::ResetPassword => false,
+            Self::Session | Self::Device => true,
+            Self::Refresh | Self::TokenExchange | Self::ApiKey => false,
         }
     }
 
-    /// Whether factors were shown that a policy can ask for. A link in a mail and a key of one's
-    /// own are judged by the lock alone.
+    /// Whether factors were shown that a policy can ask for. A key of one's own is judged by the
+    /// lock alone.
     fn shows_factors(self) -> bool {
         match self {
-            Self::SignIn
-            | Self::Session
-            | Self::Refresh
-            | Self::Device
-            | Self::TokenExchange
-            | Self::Invitation => true,
-            Self::ApiKey | Self::ResetPassword => false,
+            Self::Session | Self::Refresh | Self::Device | Self::TokenExchange => true,
+            Self::ApiKey => false,
         }
     }
 }
@@ -193,10 +174,10 @@ fn judge(door: &AtTheDoor, entry: Entry<'_>, now: Timestamp) -> Result<(), Refus
     if !door.tenant_is_active {
         return Err(Refusal::TenantNotServed);
     }
-    match (door.user.status, path) {
-        (UserStatus::Active, _) | (UserStatus::Invited, Path::Invitation) => {}
-        (UserStatus::Invited, _) => return Err(Refusal::NotAcceptedYet),
-        (UserStatus::Suspended, _) => return Err(Refusal::UserNotActive),
+    match door.user.status {
+        UserStatus::Active => {}
+        UserStatus::Invited => return Err(Refusal::NotAcceptedYet),
+        UserStatus::Suspended => return Err(Refusal::UserNotActive),
     }
     if !door.account_is_active {
         return Err(Refusal::AccountLocked);
@@ -313,11 +294,7 @@ mod tests {
             for (state, refusal, spoil) in &states {
                 let mut door = door();
                 spoil(&mut door);
-                let expected = match (path, refusal) {
-                    (Path::Invitation, Refusal::NotAcceptedYet) => Ok(()),
-                    _ => Err(*refusal),
-                };
-                assert_eq!(judged(&door, path, &password), expected, "{path:?}, {state}");
+                assert_eq!(judged(&door, path, &password), Err(*refusal), "{path:?}, {state}");
             }
             let mut claimed = password.clone();
             claimed.connection = Some("okta".to_owned());
@@ -331,11 +308,11 @@ mod tests {
         door.settings.policy.sso_only = true;
         door.user.break_glass = true;
         let password = Proof::of([Amr::Password], NOW);
-        assert_eq!(judged(&door, Path::SignIn, &password), Ok(()));
+        assert_eq!(judged(&door, Path::Session, &password), Ok(()));
         door.settings.policy.mfa_required = true;
-        assert_eq!(judged(&door, Path::SignIn, &password), Err(Refusal::MfaRequired));
+        assert_eq!(judged(&door, Path::Session, &password), Err(Refusal::MfaRequired));
         door.tenant_is_active = false;
-        assert_eq!(judged(&door, Path::SignIn, &password), Err(Refusal::TenantNotServed));
+        assert_eq!(judged(&door, Path::Session, &password), Err(Refusal::TenantNotServed));
     }
 
     #[test]

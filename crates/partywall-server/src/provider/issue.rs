@@ -68,7 +68,6 @@ impl<'i> Issue<'i> {
 /// An access token that was issued.
 pub(crate) struct IssuedToken {
     pub(crate) text: String,
-    pub(crate) jti: String,
     pub(crate) lifetime: Duration,
     pub(crate) scope: Option<String>,
     /// Whether it is good only with a proof of its key (RFC 9449 5: `token_type` is `DPoP`).
@@ -128,7 +127,7 @@ pub(crate) fn access_token(
         client.id = issue.client_id, token.id = jti, "an access token was issued"
     );
     let is_bound = issue.dpop_jkt.is_some();
-    Ok(IssuedToken { text, jti, lifetime, scope, is_bound })
+    Ok(IssuedToken { text, lifetime, scope, is_bound })
 }
 
 /// RFC 9068 2.2, and of ours: the tenant, its roles, and its epoch (I-05, I-06). Its size does not

@@ -80,7 +80,7 @@ impl Scene {
     pub(crate) async fn admitted(&self) -> Admitted {
         let proof = Proof::of([Amr::Password], self.clock.now());
         let (tenant, who) = (&self.tenant, Who::User(&self.user.id));
-        let entry = Entry { tenant, who, path: Path::SignIn, proof: &proof };
+        let entry = Entry { tenant, who, path: Path::Session, proof: &proof };
         admit(self.control.inner.db.reader(), entry, self.clock.now()).await.unwrap().unwrap()
     }
 

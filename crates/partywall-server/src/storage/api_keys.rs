@@ -150,15 +150,6 @@ pub(crate) async fn note_use(
     Ok(())
 }
 
-/// Deletes all keys of a tenant.
-pub(crate) async fn erase_all_of(
-    db: &impl ConnectionTrait,
-    tenant: &TenantId,
-) -> Result<(), StorageError> {
-    Entity::delete_many().filter(Column::TenantId.eq(tenant.as_str())).exec(db).await?;
-    Ok(())
-}
-
 fn at(tenant: &TenantId, id: &ApiKeyId) -> sea_orm::Condition {
     sea_orm::Condition::all()
         .add(Column::Id.eq(id.as_str()))

@@ -191,15 +191,6 @@ pub(crate) async fn rotate_secret(
     Ok(())
 }
 
-/// Deletes all applications of a tenant.
-pub(crate) async fn erase_all_of(
-    db: &impl ConnectionTrait,
-    tenant: &TenantId,
-) -> Result<(), StorageError> {
-    Entity::delete_many().filter(Column::TenantId.eq(tenant.as_str())).exec(db).await?;
-    Ok(())
-}
-
 impl TryFrom<&Model> for Application {
     type Error = StorageError;
 

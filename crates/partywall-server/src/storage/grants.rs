@@ -258,15 +258,6 @@ pub(crate) async fn sweep(
     Ok(swept.rows_affected)
 }
 
-/// Deletes all grants of a tenant.
-pub(crate) async fn erase_all_of(
-    db: &impl ConnectionTrait,
-    tenant: &TenantId,
-) -> Result<(), StorageError> {
-    Entity::delete_many().filter(Column::TenantId.eq(tenant.as_str())).exec(db).await?;
-    Ok(())
-}
-
 fn of(tenant: &TenantId, id: &str) -> sea_orm::Condition {
     sea_orm::Condition::all().add(Column::Id.eq(id)).add(Column::TenantId.eq(tenant.as_str()))
 }

@@ -199,15 +199,6 @@ pub(crate) async fn revoke(
     Ok(())
 }
 
-/// Deletes all machines of a tenant.
-pub(crate) async fn erase_all_of(
-    db: &impl ConnectionTrait,
-    tenant: &TenantId,
-) -> Result<(), StorageError> {
-    Entity::delete_many().filter(Column::TenantId.eq(tenant.as_str())).exec(db).await?;
-    Ok(())
-}
-
 /// What the token endpoint needs, as one query answers it. Nothing but the secrets is read before
 /// the caller has shown to know one.
 pub(crate) struct Candidate {

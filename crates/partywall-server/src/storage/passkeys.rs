@@ -41,7 +41,6 @@ pub(crate) struct Passkey {
     /// How the browser may reach it again, for `allowCredentials`.
     pub(crate) transports: Vec<String>,
     pub(crate) created_at: Timestamp,
-    pub(crate) used_at: Option<Timestamp>,
 }
 
 /// # Errors
@@ -154,7 +153,6 @@ impl TryFrom<&Model> for Passkey {
             backed_up: row.backed_up,
             transports: serde_json::from_str(&row.transports).map_err(|_| corrupt("transports"))?,
             created_at: Timestamp(unsigned(row.created_at)),
-            used_at: row.used_at.map(|at| Timestamp(unsigned(at))),
         })
     }
 }

@@ -70,11 +70,3 @@ pub(crate) async fn upgrade(
         .await?;
     Ok(())
 }
-
-/// Takes an account's password away; `false` when it had none.
-pub(crate) async fn remove(
-    db: &impl ConnectionTrait,
-    account: &AccountId,
-) -> Result<bool, StorageError> {
-    Ok(Entity::delete_by_id(account.as_str()).exec(db).await?.rows_affected == 1)
-}

@@ -3,9 +3,7 @@
 //! agrees.
 
 use partywall::{TenantId, Timestamp};
-use sea_orm::{
-    ActiveValue::Set, ConnectionTrait, ExprTrait, QueryOrder, QuerySelect, entity::prelude::*,
-};
+use sea_orm::{ActiveValue::Set, ConnectionTrait, QueryOrder, QuerySelect, entity::prelude::*};
 
 use super::{StorageError, signed, unsigned};
 use crate::{
@@ -334,18 +332,6 @@ pub(crate) async fn end_all_of_user(
         .exec(db)
         .await?;
     Ok(sids)
-}
-
-/// Deletes everything known of a tenant's sessions.
-pub(crate) async fn erase_all_of(
-    db: &impl ConnectionTrait,
-    tenant: &TenantId,
-) -> Result<(), StorageError> {
-    proofs::Entity::delete_many()
-        .filter(proofs::Column::TenantId.eq(tenant.as_str()))
-        .exec(db)
-        .await?;
-    Ok(())
 }
 
 impl TryFrom<&Model> for Session {

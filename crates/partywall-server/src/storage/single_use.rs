@@ -55,8 +55,6 @@ pub(crate) enum Kind {
     SignIn,
     /// A WebAuthn challenge.
     PasskeyChallenge,
-    /// A mail's link that proves an address.
-    VerifyEmail,
     /// A mail's link that sets a new password.
     ResetPassword,
     /// That a mail with such a link was sent a moment ago.
@@ -74,14 +72,13 @@ pub(crate) enum Kind {
 impl Kind {
     /// Every kind, for tests that try each as each other.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 13] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Code,
         Self::PushedRequest,
         Self::DeviceCode,
         Self::UserCode,
         Self::SignIn,
         Self::PasskeyChallenge,
-        Self::VerifyEmail,
         Self::ResetPassword,
         Self::ResetAsked,
         Self::Invitation,
@@ -98,7 +95,6 @@ impl Kind {
             Self::UserCode => "user_code",
             Self::SignIn => "sign_in",
             Self::PasskeyChallenge => "passkey_challenge",
-            Self::VerifyEmail => "verify_email",
             Self::ResetPassword => "reset_password",
             Self::ResetAsked => "reset_asked",
             Self::Invitation => "invitation",

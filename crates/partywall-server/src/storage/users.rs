@@ -11,7 +11,7 @@ use super::{
     sign_in_policies::{self, SignInSettings},
     signed, tenants, unsigned,
 };
-use crate::control::{AccountId, AccountStatus, Email, User, UserId, UserStatus};
+use crate::control::{AccountId, AccountStatus, User, UserId, UserStatus};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "users")]
@@ -60,20 +60,6 @@ pub(crate) async fn find(
     id: &UserId,
 ) -> Result<Option<User>, StorageError> {
     let row = Entity::find_by_id(id.as_str()).filter(within(tenant)).one(db).await?;
-    row.as_ref().map(User::try_from).transpose()
-}
-
-/// The tenant's user that is written to at this address.
-pub(crate) async fn find_by_email(
-    db: &impl ConnectionTrait,
-    tenant: &TenantId,
-    email: &Email,
-) -> Result<Option<User>, StorageError> {
-    let row = Entity::find()
-        .filter(within(tenant))
-        .filter(Column::Email.eq(email.as_str()))
-        .one(db)
-        .await?;
     row.as_ref().map(User::try_from).transpose()
 }
 

@@ -93,11 +93,6 @@ impl AuthorizationRequest {
     pub(crate) fn is_met_by(&self, proof: &Proof) -> bool {
         self.essential_acr.is_empty() || self.essential_acr.iter().any(|acr| proof.meets(acr))
     }
-
-    /// Whether it is an authentication request (OIDC Core 3.1.2.1).
-    pub(crate) fn is_openid(&self) -> bool {
-        scope::has(&self.scopes, scope::OPENID)
-    }
 }
 
 /// The client that asks and the address that is its own. Until both are known, an answer would go

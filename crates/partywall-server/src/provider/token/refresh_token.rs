@@ -168,7 +168,6 @@ mod tests {
 
     use partywall::TenantStatus;
 
-    use super::*;
     use crate::{
         UserStatus,
         provider::testing::{Scene, Signer},

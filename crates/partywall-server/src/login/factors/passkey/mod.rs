@@ -152,7 +152,6 @@ pub(crate) async fn finish_registration(
         backed_up: data.backed_up,
         transports: known_transports(answer.response.transports),
         created_at: control.now(),
-        used_at: None,
     };
     let write = control.inner.db.single().await;
     match passkeys::insert(write.db(), &passkey).await {
