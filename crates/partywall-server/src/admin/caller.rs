@@ -362,7 +362,10 @@ async fn verify(control: &ControlPlane, token: &str) -> Result<TokenFacts, ApiEr
     let facts = facts.map_err(|error| match error {
         OwnTokenError::Storage(error) => error.into(),
         OwnTokenError::Key(error) => error.into(),
-        OwnTokenError::Token(_) | OwnTokenError::Revoked | OwnTokenError::Issuer(_) => {
+        OwnTokenError::Token(_)
+        | OwnTokenError::OtherIssuer
+        | OwnTokenError::Revoked
+        | OwnTokenError::Issuer(_) => {
             tracing::debug!(error = &error as &dyn std::error::Error, "a token was refused");
             ApiError::Unauthenticated
         }

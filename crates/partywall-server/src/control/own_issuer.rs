@@ -312,6 +312,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn b02_the_shared_issuer_says_nothing_more_of_a_tenant_with_one_of_its_own() {
+        let world = World::new().await;
+        let acme = world.tenant("acme", DeploymentModel::Pool).await;
+        let client = world.machine(&acme).await;
+        let token = world.token("", &client).await.unwrap();
+        let ask = async || {
+            let (id, secret) = (client.client_id.as_str(), client.secret.expose());
+            let form = format!("token={token}&client_id={id}&client_secret={secret}");
+            let request = Request::post("/introspect")
+                .header("content-type", "application/x-www-form-urlencoded")
+                .body(Body::from(form))
+                .unwrap();
+            let answer: serde_json::Value =
+                serde_json::from_str(&world.send(request).await.1).unwrap();
+            answer["active"].clone()
+        };
+        assert_eq!(ask().await, true);
+        world.control.set_own_issuer(&ACTOR, &acme, true).await.unwrap();
+        assert_eq!(ask().await, false);
+    }
+
+    #[tokio::test]
     async fn o08_an_own_issuer_describes_itself_and_a_tenant_without_one_is_nowhere() {
         let world = World::new().await;
         let silo = world.tenant("hooli", DeploymentModel::Silo).await;

@@ -111,7 +111,7 @@ pub(super) async fn passkey_options(
         let Found::Here(here) = Here::find(&control, &at, &browser, &tenant).await? else {
             return Err(PageError::NotFound);
         };
-        let account = here.account.as_ref().filter(|_| here.is_fresh());
+        let account = here.account.as_ref().filter(|_| here.fresh);
         let account = account.ok_or(PageError::NotFound)?;
         let bound = bound_to(&here.session);
         Ok(options(passkey::begin_registration(&control, account, &bound).await?))
@@ -139,6 +139,8 @@ struct Here<'h> {
     /// What they sign in with, if that is kept here.
     account: Option<Account>,
     sid: String,
+    /// Whether they may change what they sign in with.
+    fresh: bool,
 }
 
 enum Found<'h> {
@@ -175,14 +177,9 @@ impl<'h> Here<'h> {
             Some(account) => accounts::find(control.inner.db.reader(), account).await?,
             None => None,
         };
-        let here = Self { control, at, browser, session, admitted, user, account, sid };
+        let fresh = is_fresh(control, &admitted).await?;
+        let here = Self { control, at, browser, session, admitted, user, account, sid, fresh };
         Ok(Found::Here(Box::new(here)))
-    }
-
-    /// Whether factors were shown in the last five minutes.
-    fn is_fresh(&self) -> bool {
-        let shown = self.admitted.user().map(|(_, proof)| proof.auth_time);
-        shown.is_some_and(|shown| shown + FRESH > self.control.now())
     }
 
     async fn page(&self, uri: &Uri) -> Result<Response, PageError> {
@@ -230,7 +227,7 @@ impl<'h> Here<'h> {
             name: &self.user.name,
             email: self.user.email.as_str(),
             has_account: self.account.is_some(),
-            fresh: self.is_fresh(),
+            fresh: self.fresh,
             options: format!("{}/account/{tenant}/passkey", self.at.issuer()),
             apps: apps
                 .iter()
@@ -254,7 +251,7 @@ impl<'h> Here<'h> {
 
     async fn change(&self, form: &Form<'_>) -> Result<Response, PageError> {
         let Some(what) = form.get("do").and_then(Do::of) else { return Err(PageError::Form) };
-        if what.needs_fresh() && !self.is_fresh() {
+        if what.needs_fresh() && !self.fresh {
             let goal = Goal::Account {
                 tenant: Some(self.admitted.tenant().clone()),
                 since: Some(self.control.now()),
@@ -411,6 +408,17 @@ impl<'h> Here<'h> {
         };
         note(self.control, happened).await;
     }
+}
+
+/// Whether factors were shown in the last five minutes, and the passkey, where there is one: what
+/// is changed here opens other tenants, too, which may ask for more than this one.
+async fn is_fresh(control: &ControlPlane, admitted: &Admitted) -> Result<bool, PageError> {
+    let Some((user, proof)) = admitted.user() else { return Ok(false) };
+    let lately = proof.auth_time + FRESH > control.now();
+    Ok(match &user.account {
+        Some(account) if lately => !sign_in::left_passkey_out(control, account, proof).await?,
+        Some(_) | None => lately,
+    })
 }
 
 /// `GET /signed-out`.

@@ -82,6 +82,14 @@ impl Proof {
             || (has(Amr::Federated) && has(Amr::MultiFactor))
     }
 
+    /// Whether more was shown than a password, which whoever has read over a shoulder has.
+    pub(crate) fn is_more_than_a_password(&self) -> bool {
+        self.shown.iter().any(|amr| match amr {
+            Amr::Totp | Amr::RecoveryCode | Amr::Passkey => true,
+            Amr::Password | Amr::UserVerified | Amr::Federated | Amr::MultiFactor => false,
+        })
+    }
+
     /// The first factors kept here that were shown.
     pub(crate) fn methods(&self) -> impl Iterator<Item = SignInMethod> {
         self.shown.iter().filter_map(|amr| match amr {

@@ -95,7 +95,8 @@ impl TokenOf {
             let db = control.inner.db.reader();
             let grant = grants::find(db, &named.tenant, &named.grant).await?;
             let good = grant.filter(|grant| {
-                grant.is_live(control.now())
+                at.tenant().is_none_or(|own| *own == grant.tenant)
+                    && grant.is_live(control.now())
                     && grant.standing(named.turn, control.now()) != grants::Standing::Spent
             });
             return Ok(good.map(|grant| Self::of_grant(at, grant)));

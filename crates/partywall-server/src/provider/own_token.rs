@@ -14,7 +14,7 @@ use super::at::At;
 use crate::{
     control::ControlPlane,
     keys::KeyError,
-    storage::{StorageError, revocations},
+    storage::{StorageError, revocations, sign_in_policies},
 };
 
 /// What `token` proves, if this issuer made it, it has not expired and it was not revoked: whatever
@@ -26,6 +26,13 @@ pub(crate) async fn verify(
     token: &str,
 ) -> Result<TokenFacts, OwnTokenError> {
     let facts = issuers(control, at)?.examine(token, control.now())?;
+    // B-02: of a tenant that has one, its own issuer speaks alone, whatever was signed before or by
+    // whom.
+    if at.tenant().is_none()
+        && sign_in_policies::of(control.inner.db.reader(), &facts.tenant).await?.own_issuer
+    {
+        return Err(OwnTokenError::OtherIssuer);
+    }
     if is_revoked(control, at, &facts).await? {
         return Err(OwnTokenError::Revoked);
     }
@@ -74,6 +81,8 @@ async fn is_revoked(
 pub(crate) enum OwnTokenError {
     #[error(transparent)]
     Token(#[from] TokenError),
+    #[error("the token's tenant has an issuer of its own")]
+    OtherIssuer,
     #[error("the token was revoked")]
     Revoked,
     #[error(transparent)]
@@ -88,7 +97,7 @@ impl OwnTokenError {
     /// Whether the fault is the token's, and not ours.
     pub(crate) fn is_the_tokens(&self) -> bool {
         match self {
-            Self::Token(_) | Self::Revoked => true,
+            Self::Token(_) | Self::OtherIssuer | Self::Revoked => true,
             Self::Key(_) | Self::Issuer(_) | Self::Storage(_) => false,
         }
     }

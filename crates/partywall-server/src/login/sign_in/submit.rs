@@ -8,7 +8,9 @@ use axum::{
     response::Response,
 };
 
-use super::{Next, Notice, SignIn, Step, UnderWay, WaitingApp, decide, has_app};
+use super::{
+    Next, Notice, SignIn, Step, UnderWay, WaitingApp, decide, has_app, is_outdated, second_step,
+};
 use crate::{
     control::{AccountId, ControlPlane, Email},
     login::{
@@ -56,6 +58,13 @@ async fn submit(
     let under_way = UnderWay { control, at, browser, id, cookies: Vec::new() };
     let mut sign_in = under_way.load().await?;
     sign_in.notice = None;
+    if let Step::SecondFactor { account, shown } | Step::Enrol { account, shown, .. } =
+        &sign_in.step
+        && is_outdated(control, account, shown).await?
+    {
+        sign_in.step = Step::Identify;
+        return under_way.say(sign_in, Notice::PasswordChanged).await;
+    }
     let posted = form.get("step").unwrap_or_default();
     match (posted, sign_in.step.clone()) {
         ("restart", _) => {
@@ -212,8 +221,9 @@ async fn enrol(
 ) -> Result<Response, PageError> {
     let control = under_way.control;
     // Meanwhile, elsewhere: whoever has one shows that one, and sets up no other.
-    if has_app(control, &account).await? {
-        sign_in.step = Step::SecondFactor { account, shown };
+    let (step, notice) = second_step(control, account.clone(), shown.clone()).await?;
+    if !matches!(step, Step::Enrol { .. }) {
+        (sign_in.step, sign_in.notice) = (step, notice);
         return under_way.keep(&sign_in).await;
     }
     let (Some(app), Some(code)) = (app, form.get("code")) else {

@@ -355,3 +355,30 @@ async fn o08_a_tenants_own_issuer_has_the_pages_too() {
     let other = ada.get(&scene, &format!("/t/hooli/account/{}", scene.tenant)).await;
     assert_eq!(other.status, StatusCode::NOT_FOUND);
 }
+
+#[tokio::test]
+async fn i15_a_password_that_was_changed_meanwhile_is_no_first_factor() {
+    for changed in [false, true] {
+        let scene = scene().await;
+        let secret = scene.has_app(&scene.user).await;
+        let mut thief = Surfer::default();
+        let path = thief.sets_out(&scene, &[]).await;
+        thief.signs_in(&scene, &path, "ada@acme.test", PASSWORD).await;
+        assert_eq!(thief.get(&scene, &path).await.heading(), "Enter a code");
+        scene.advance(std::time::Duration::from_secs(60));
+        if changed {
+            scene.has_password(&scene.user).await;
+        }
+        let code = totp::tests::app_shows(&secret, scene.control.now());
+        let form = [("step", "second_factor"), ("code", &*code)];
+        let answer = thief.post(&scene, &path, &form).await;
+        if changed {
+            assert_eq!(answer.leads_to(), path);
+            let page = thief.get(&scene, &path).await;
+            assert_eq!(page.heading(), "Sign in to web");
+            assert!(page.body.contains("Your password was changed"));
+        } else {
+            assert!(answer.answer().contains_key("code"));
+        }
+    }
+}

@@ -85,3 +85,54 @@ async fn o21_an_answer_is_good_for_the_sign_in_it_was_asked_for() {
     assert_eq!(stolen.status, StatusCode::NOT_FOUND, "nor are there options for others");
     assert!(shows(&scene, &mut elsewhere, &key, &one).await.answer().contains_key("code"));
 }
+
+#[tokio::test]
+async fn i15_a_password_alone_sets_up_no_app_beside_a_passkey() {
+    let scene = scene().await;
+    let mut ada = scene.surfer(&scene.user).await;
+    let key = authenticator(&scene).await;
+    adds(&scene, &mut ada, &key).await;
+    let strict = SignInPolicy { mfa_required: true, ..SignInPolicy::default() };
+    scene.asks_of_members(&scene.tenant, strict).await;
+    scene.advance(std::time::Duration::from_secs(60));
+    let mut thief = Surfer::default();
+    let path = thief.sets_out(&scene, &[]).await;
+    let right = thief.signs_in(&scene, &path, "ada@acme.test", PASSWORD).await;
+    assert_eq!(right.leads_to(), path);
+    let page = thief.get(&scene, &path).await;
+    assert_eq!(page.heading(), "Enter your password");
+    assert!(page.body.contains("Use your passkey"));
+    assert_eq!(thief.post(&scene, &path, &[("step", "enrol")]).await.leads_to(), path);
+    assert_eq!(thief.get(&scene, &path).await.heading(), "Enter your password");
+    let done = shows(&scene, &mut thief, &key, &path).await;
+    assert!(done.answer().contains_key("code"), "whoever has the passkey is no thief");
+}
+
+#[tokio::test]
+async fn p03_a_password_alone_changes_nothing_beside_a_passkey() {
+    let scene = scene().await;
+    let own = format!("/account/{}", scene.tenant);
+    let mut ada = scene.surfer(&scene.user).await;
+    let key = authenticator(&scene).await;
+    adds(&scene, &mut ada, &key).await;
+    scene.advance(std::time::Duration::from_secs(60));
+    let mut thief = Surfer::default();
+    let path = thief.get(&scene, &own).await.leads_to();
+    let done = thief.signs_in(&scene, &path, "ada@acme.test", PASSWORD).await;
+    assert_eq!(done.leads_to(), own, "this tenant asks for no more");
+    let mut asked = String::new();
+    for change in ["change_password", "add_app", "new_codes", "add_passkey", "remove_passkey"] {
+        let form = [("do", change), ("password", "some other long words")];
+        asked = thief.post(&scene, &own, &form).await.leads_to();
+        let page = thief.get(&scene, &asked).await;
+        assert!(page.body.contains("Use your passkey"), "{change}: {}", page.heading());
+        let form = [("step", "password"), ("password", PASSWORD)];
+        assert_eq!(thief.post(&scene, &asked, &form).await.leads_to(), asked, "{change}");
+    }
+    let options = thief.post(&scene, &format!("{own}/passkey"), &[]).await;
+    assert_eq!(options.status, StatusCode::NOT_FOUND);
+    scene.advance(std::time::Duration::from_secs(1));
+    assert_eq!(shows(&scene, &mut thief, &key, &asked).await.leads_to(), own);
+    let codes = thief.post(&scene, &own, &[("do", "new_codes")]).await;
+    assert_eq!(codes.heading(), "Your recovery codes", "with the passkey");
+}
