@@ -33,6 +33,10 @@ pub struct ServerConfig {
     pub passwords: PasswordConfig,
     /// Where mail is given up. Without it nobody can be invited or set a new password by mail.
     pub mail: Option<MailConfig>,
+    /// Whether applications may be told of logouts at addresses that are not public: on this
+    /// machine, or in a private network. Whoever registers an application can then have requests
+    /// sent there.
+    pub call_private_addresses: bool,
     /// Other issuers whose tokens enforcement points accept.
     pub external_issuers: Vec<IssuerConfig>,
 }
@@ -56,6 +60,7 @@ impl ServerConfig {
             bundle: BundlePolicy::default(),
             passwords: PasswordConfig::default(),
             mail: None,
+            call_private_addresses: false,
             external_issuers: Vec::new(),
         }
     }

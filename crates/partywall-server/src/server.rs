@@ -123,7 +123,7 @@ impl Server {
 /// A chore that fails is tried again; what was in force stays so. Deliveries wait for others'
 /// servers and must not let anything else wait.
 async fn do_chores(control: ControlPlane) {
-    tokio::join!(keep_up(control.clone()), deliver(control));
+    tokio::join!(keep_up(control.clone()), deliver(control.clone()), tell_logouts(control));
 }
 
 async fn deliver(control: ControlPlane) {
@@ -134,6 +134,18 @@ async fn deliver(control: ControlPlane) {
         if let Err(error) = control.send_due_mail().await {
             let error = &error as &dyn std::error::Error;
             tracing::error!(error, "mail that is due cannot be sent");
+        }
+    }
+}
+
+async fn tell_logouts(control: ControlPlane) {
+    let mut second = tokio::time::interval(Duration::from_secs(1));
+    second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        second.tick().await;
+        if let Err(error) = control.tell_due_logouts().await {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "logouts that are due cannot be told");
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     keys::{BundleSigner, KeyError, KeyPurpose, KeyRing, RefreshKey, RingError, TokenKeys},
     login::factors::password::{Hasher, HasherError},
     mail::{MailError, Post},
-    provider::device,
+    provider::{device, logout::caller::Caller},
     random::RandomError,
     storage::{
         AuditEvent, Change, Database, StorageError, directory,
@@ -100,6 +100,7 @@ pub(crate) struct Inner {
     pub(crate) db: Database,
     pub(crate) hasher: Hasher,
     pub(crate) post: Option<Post>,
+    pub(crate) caller: Caller,
     /// What the latest start of any server on this database asked for.
     policy: ArcSwap<Policy>,
     pub(crate) ring: KeyRing,
@@ -142,6 +143,7 @@ impl ControlPlane {
         let random = SystemRandom::new();
         let post = config.mail.as_ref().map(Post::to).transpose().map_err(ConfigError::Mail)?;
         let hasher = Hasher::start(&config.passwords, &random)?;
+        let caller = Caller::new(config.call_private_addresses);
         let control = Self {
             inner: Arc::new(Inner {
                 config,
@@ -149,6 +151,7 @@ impl ControlPlane {
                 random,
                 hasher,
                 post,
+                caller,
                 db,
                 policy: ArcSwap::from_pointee(policy),
                 ring: KeyRing::default(),
@@ -491,6 +494,7 @@ pub(crate) mod tests_support {
                 ["https://other-api.test".parse().unwrap()],
             ),
         );
+        config.call_private_addresses = true;
         alter(&mut config);
         let clock = Arc::new(FixedClock::at(START));
         let control = ControlPlane::open(config, Arc::<FixedClock>::clone(&clock)).await.unwrap();

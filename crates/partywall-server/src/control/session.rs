@@ -1,12 +1,14 @@
 //! Sessions as administrators see them: who is signed in, and an end to it.
 
 use partywall::{TenantId, Timestamp};
+use sea_orm::ConnectionTrait;
 use serde_json::json;
 
-use super::{Actor, ControlError, ControlPlane, GrantEnd, UserId, tenant::MAX_PAGE};
+use super::{Actor, ControlError, ControlPlane, GrantEnd, THE_SERVER, UserId, tenant::MAX_PAGE};
 use crate::storage::{
-    AuditEvent, grants,
+    AuditEvent, StorageError, grants,
     revocations::{self, Revocation},
+    security_events::{self, SecurityEvent},
     sessions::{self, TenantSession},
     users,
 };
@@ -70,19 +72,9 @@ impl ControlPlane {
         let change = self.inner.db.change(now).await?;
         let session = sessions::find_sid(change.rows(), tenant, sid).await?;
         let ended = session.is_some_and(|session| session.user == *user)
-            && sessions::end_proof(change.rows(), tenant, sid, now).await?;
+            && self.end_session(change.rows(), tenant, sid, now).await?;
         if !ended {
             return Err(ControlError::UnknownSession);
-        }
-        let why = GrantEnd::SessionEnded.as_str();
-        let keep_until = now + self.policy().revocation_lasts(now);
-        for grant in grants::of_session(change.rows(), tenant, sid, now).await? {
-            grants::revoke(change.rows(), tenant, &grant.id, why, now).await?;
-            for issuer in &self.issuers_of(change.rows(), tenant).await? {
-                let family =
-                    Revocation::Token { issuer, jti: &grant.id, expires: keep_until, keep_until };
-                revocations::add(change.rows(), family, now).await?;
-            }
         }
         let event = AuditEvent {
             actor,
@@ -119,6 +111,62 @@ impl ControlPlane {
         };
         self.commit(change, event).await?;
         Ok(())
+    }
+}
+
+impl ControlPlane {
+    /// Ends a tenant's session and the grants that began in it, refuses their access tokens, and
+    /// writes down which applications are to be told: in the caller's change. `false` when it had
+    /// ended before.
+    pub(crate) async fn end_session(
+        &self,
+        db: &impl ConnectionTrait,
+        tenant: &TenantId,
+        sid: &str,
+        now: Timestamp,
+    ) -> Result<bool, StorageError> {
+        if !sessions::end_proof(db, tenant, sid, now).await? {
+            return Ok(false);
+        }
+        let why = GrantEnd::SessionEnded.as_str();
+        let keep_until = now + self.policy().revocation_lasts(now);
+        let issuers = self.issuers_of(db, tenant).await?;
+        for grant in grants::of_session(db, tenant, sid, now).await? {
+            grants::revoke(db, tenant, &grant.id, why, now).await?;
+            for issuer in &issuers {
+                let (jti, expires) = (&grant.id, keep_until);
+                let family = Revocation::Token { issuer, jti, expires, keep_until };
+                revocations::add(db, family, now).await?;
+            }
+        }
+        Ok(true)
+    }
+
+    /// Signs a browser's user out of one tenant, as they asked.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub(crate) async fn sign_out(&self, session: &TenantSession) -> Result<bool, StorageError> {
+        let now = self.now();
+        let (tenant, user) = (&session.tenant, session.user.as_str());
+        let change = self.inner.db.change(now).await?;
+        if !self.end_session(change.rows(), tenant, &session.sid, now).await? {
+            return Ok(false);
+        }
+        let detail = json!({ "user": user, "sid": session.sid });
+        let happened = SecurityEvent {
+            tenant: Some(tenant),
+            event: "session.sign_out",
+            outcome: "success",
+            subject: Some(user),
+            client: None,
+            detail: detail.clone(),
+        };
+        security_events::record(change.rows(), &happened, now).await?;
+        let (actor, tenant, action) = (&THE_SERVER, Some(tenant), "session.sign_out");
+        self.commit(change, AuditEvent { actor, tenant, action, detail }).await?;
+        Ok(true)
     }
 }
 

@@ -277,14 +277,8 @@ impl<'h> Here<'h> {
     }
 
     async fn sign_out(&self) -> Result<Response, PageError> {
-        let now = self.control.now();
-        let write = self.control.inner.db.write().await?;
-        session::end_browser(write.rows(), &self.session.id_hash, now).await?;
-        sessions::delete(write.rows(), &self.session.id_hash).await?;
-        write.commit().await?;
+        let cookies = session::leave(self.control, &self.session).await?;
         self.note("sign_out", "success").await;
-        let gone = session::set_cookie(session::COOKIE_NAME, "", Some(Duration::ZERO));
-        let cookies: Vec<_> = gone.into_iter().collect();
         Ok(page::see_other(&format!("{}{SIGNED_OUT}", self.at.issuer()), &cookies))
     }
 
@@ -427,7 +421,7 @@ pub(super) async fn signed_out(State(control): State<ControlPlane>, at: At) -> P
     PageResult::of(&control, &at, Ok(page(StatusCode::OK, look, &SignedOut { look })))
 }
 
-pub(super) const SIGNED_OUT: &str = "/signed-out";
+pub(crate) const SIGNED_OUT: &str = "/signed-out";
 /// How long ago factors may have been shown for others to be changed (P-03).
 const FRESH: Duration = Duration::from_secs(5 * 60);
 const PAGE: u64 = 20;

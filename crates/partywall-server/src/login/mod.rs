@@ -1,5 +1,6 @@
 //! Signing people in: what they showed, and the one gate that decides whether it lets them in.
 
+pub(crate) use account::SIGNED_OUT;
 pub(crate) use admit::{Admitted, AdmittedPrincipal, Entry, Path, Refusal, admit, admit_machine};
 pub(crate) use proof::{ACR_VALUES, Amr, Proof};
 pub(crate) use sign_in::needs_consent;
@@ -8,13 +9,13 @@ mod account;
 pub(crate) mod actions;
 mod admit;
 mod assets;
-mod binding;
+pub(crate) mod binding;
 mod device;
 mod events;
 pub(crate) mod factors;
 mod home_realm;
 mod links;
-mod page;
+pub(crate) mod page;
 mod problem;
 mod proof;
 pub(crate) mod session;

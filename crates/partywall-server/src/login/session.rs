@@ -177,6 +177,12 @@ pub(crate) async fn known_to(
             Some(Known::Elsewhere(account, proof))
         }
         (Some(here), _) => Some(Known::Here(here)),
+        // Signed out of this tenant, or thrown out by it, since: coming back takes a new sign-in.
+        (None, Some((_, proof)))
+            if sessions::ended_since(db, &session.id_hash, tenant, proof.auth_time).await? =>
+        {
+            None
+        }
         (None, Some((account, proof))) => Some(Known::Elsewhere(account, proof)),
         (None, None) => None,
     })
@@ -272,6 +278,23 @@ async fn note_use(
         sessions::touch(write.db(), &session.id_hash, now).await?;
     }
     Ok(())
+}
+
+/// Signs a browser out: of every tenant, and of its own row. Returns the cookies that tell it so.
+pub(crate) async fn leave(
+    control: &ControlPlane,
+    session: &Session,
+) -> Result<Vec<HeaderValue>, StorageError> {
+    let live = sessions::live_of_browser(control.inner.db.reader(), &session.id_hash).await?;
+    for tenant_session in &live {
+        control.sign_out(tenant_session).await?;
+    }
+    let write = control.inner.db.write().await?;
+    // Whatever it entered meanwhile.
+    end_browser(write.rows(), &session.id_hash, control.now()).await?;
+    sessions::delete(write.rows(), &session.id_hash).await?;
+    write.commit().await?;
+    Ok(set_cookie(COOKIE_NAME, "", Some(Duration::ZERO)).into_iter().collect())
 }
 
 /// Ends what a browser has shown to every tenant, in the caller's transaction. Its row is the

@@ -13,7 +13,8 @@ use serde_json::{Map, Value, json};
 use super::{
     at::At,
     authorize::{self, ResponseMode},
-    client_auth, device, dpop, introspect, jwks, revoke, scope, token, user_claims, userinfo,
+    client_auth, device, dpop, introspect, jwks, logout, revoke, scope, token, user_claims,
+    userinfo,
 };
 use crate::{control::ControlPlane, keys::KeyError, login};
 
@@ -67,6 +68,10 @@ fn metadata(at: &At, signing: &BTreeSet<&str>) -> Map<String, Value> {
         ("authorization_response_iss_parameter_supported", true.into()),
         // RFC 9126 5.
         ("pushed_authorization_request_endpoint", endpoint(authorize::pushed::PATH)),
+        // RP-Initiated Logout 2.1, Back-Channel Logout 2.1.
+        ("end_session_endpoint", endpoint(logout::PATH)),
+        ("backchannel_logout_supported", true.into()),
+        ("backchannel_logout_session_supported", true.into()),
         // RFC 9449 5.1.
         ("dpop_signing_alg_values_supported", json!(dpop::ALGORITHMS)),
     ];

@@ -23,6 +23,7 @@ pub(crate) mod id_token;
 mod introspect;
 mod issue;
 mod jwks;
+pub(crate) mod logout;
 #[cfg(test)]
 mod matrix;
 mod metadata;
@@ -58,4 +59,5 @@ fn endpoints(base: &str) -> Router<ControlPlane> {
         .route(&format!("{base}{}", introspect::PATH), post(introspect::handler))
         .route(&format!("{base}{}", revoke::PATH), post(revoke::handler))
         .route(&format!("{base}{}", userinfo::PATH), get(userinfo::handler).post(userinfo::handler))
+        .route(&format!("{base}{}", logout::PATH), get(logout::get).post(logout::post))
 }

@@ -45,7 +45,7 @@ pub(crate) struct Scene {
     pub(crate) user: User,
     pub(crate) app: ApplicationCredentials,
     router: Router,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Scene {
@@ -56,11 +56,18 @@ impl Scene {
         let user = user(&control, &tenant, "ada@acme.test").await;
         let router = Server::new(control.clone()).router();
         let app = application(&control, None, json!({ "authentication": "none" })).await;
-        Self { control, clock, tenant, user, app, router, _dir: dir }
+        Self { control, clock, tenant, user, app, router, dir }
     }
 
     pub(crate) fn advance(&self, by: Duration) {
         self.clock.set(self.clock.now() + by);
+    }
+
+    /// A second server on the same database, at the same time.
+    pub(crate) async fn another_server(&self) -> ControlPlane {
+        let (control, clock) = tests_support::control_with_clock(self.dir.path()).await;
+        clock.set(self.clock.now());
+        control
     }
 
     pub(crate) async fn set_status(&self, status: TenantStatus) {

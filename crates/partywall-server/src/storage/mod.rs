@@ -30,6 +30,7 @@ pub(crate) mod grants;
 pub(crate) mod machines;
 mod migration;
 pub(crate) mod operator_keys;
+pub(crate) mod outgoing_logouts;
 pub(crate) mod outgoing_mail;
 pub(crate) mod passkeys;
 pub(crate) mod passwords;

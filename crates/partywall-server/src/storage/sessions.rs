@@ -5,7 +5,7 @@
 use partywall::{TenantId, Timestamp};
 use sea_orm::{ActiveValue::Set, ConnectionTrait, QueryOrder, QuerySelect, entity::prelude::*};
 
-use super::{StorageError, signed, unsigned};
+use super::{StorageError, outgoing_logouts, signed, unsigned};
 use crate::{
     control::{AccountId, UserId},
     login::{Amr, Proof},
@@ -224,7 +224,8 @@ pub(crate) async fn renew_proof(
     Ok(())
 }
 
-/// Lets the proofs of one browser's row belong to another: the same browser under a new name.
+/// Lets the live proofs of one browser's row belong to another: the same browser under a new name.
+/// Those that ended stay behind: they say nothing about who has just signed in anew.
 pub(crate) async fn move_proofs(
     db: &impl ConnectionTrait,
     from: &[u8],
@@ -233,12 +234,14 @@ pub(crate) async fn move_proofs(
     proofs::Entity::update_many()
         .col_expr(proofs::Column::SessionHash, Expr::value(to.to_vec()))
         .filter(proofs::Column::SessionHash.eq(from.to_vec()))
+        .filter(proofs::Column::EndedAt.is_null())
         .exec(db)
         .await?;
     Ok(())
 }
 
-/// Ends one tenant's session; `false` when it was ended before, or is none of the tenant's.
+/// Ends one tenant's session, and writes down who is to be told; `false` when it was ended before,
+/// or is none of the tenant's. In a transaction of the caller's.
 pub(crate) async fn end_proof(
     db: &impl ConnectionTrait,
     tenant: &TenantId,
@@ -252,7 +255,28 @@ pub(crate) async fn end_proof(
         .filter(proofs::Column::EndedAt.is_null())
         .exec(db)
         .await?;
-    Ok(ended.rows_affected == 1)
+    let ended = ended.rows_affected == 1;
+    if ended {
+        outgoing_logouts::queue(db, tenant, &[sid.to_owned()], now).await?;
+    }
+    Ok(ended)
+}
+
+/// Whether a session that the browser had at `tenant` was ended at `since` or later: what was shown
+/// before then lets it in no more.
+pub(crate) async fn ended_since(
+    db: &impl ConnectionTrait,
+    session_hash: &[u8],
+    tenant: &TenantId,
+    since: Timestamp,
+) -> Result<bool, StorageError> {
+    let ended = proofs::Entity::find()
+        .filter(proofs::Column::SessionHash.eq(session_hash.to_vec()))
+        .filter(proofs::Column::TenantId.eq(tenant.as_str()))
+        .filter(proofs::Column::EndedAt.gte(signed(since.0)))
+        .one(db)
+        .await?;
+    Ok(ended.is_some())
 }
 
 /// Ends what one browser showed to `tenant` and what has run out since: at most one proof is live.
@@ -308,7 +332,8 @@ pub(crate) async fn live_of_user(
     rows.iter().map(TenantSession::try_from).collect()
 }
 
-/// Ends every session a user has in a tenant, and says which they were.
+/// Ends every session a user has in a tenant, writes down who is to be told, and says which they
+/// were. In a transaction of the caller's.
 pub(crate) async fn end_all_of_user(
     db: &impl ConnectionTrait,
     tenant: &TenantId,
@@ -331,6 +356,7 @@ pub(crate) async fn end_all_of_user(
         .filter(of_user)
         .exec(db)
         .await?;
+    outgoing_logouts::queue(db, tenant, &sids, now).await?;
     Ok(sids)
 }
 

@@ -20,7 +20,7 @@ use crate::{
         scope,
     },
     secret::Secret,
-    storage::{StorageError, sessions, single_use::Redeemed, users::Who},
+    storage::{StorageError, outgoing_logouts, sessions, single_use::Redeemed, users::Who},
 };
 
 pub(super) async fn grant(
@@ -124,6 +124,9 @@ async fn redeem(
     } else {
         None
     };
+    if application.registration.backchannel_logout_uri.is_some() {
+        outgoing_logouts::note(rows, &code.sid, &application.client_id).await?;
+    }
     write.commit().await?;
     Ok(Outcome::Issued(Box::new(Issued { code, admitted, refresh_token })))
 }

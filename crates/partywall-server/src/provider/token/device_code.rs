@@ -15,7 +15,7 @@ use crate::{
         scope,
     },
     storage::{
-        sessions,
+        outgoing_logouts, sessions,
         single_use::{self, Redeemed},
         users::Who,
     },
@@ -74,6 +74,11 @@ pub(super) async fn grant(
     } else {
         None
     };
+    if let Some(sid) =
+        sid.as_deref().filter(|_| application.registration.backchannel_logout_uri.is_some())
+    {
+        outgoing_logouts::note(write.rows(), sid, &application.client_id).await?;
+    }
     write.commit().await?;
 
     let client_id = application.client_id.as_str();

@@ -5,9 +5,9 @@
 
 use sea_orm_migration::{
     prelude::{
-        ConditionalStatement, DbErr, DeriveMigrationName, Expr, ExprTrait, ForeignKey, Index,
-        IndexCreateStatement, MigrationTrait, SchemaManager, Table, TableCreateStatement,
-        async_trait::async_trait,
+        ConditionalStatement, DbErr, DeriveMigrationName, Expr, ExprTrait, ForeignKey,
+        ForeignKeyAction, Index, IndexCreateStatement, MigrationTrait, SchemaManager, Table,
+        TableCreateStatement, async_trait::async_trait,
     },
     schema::{
         big_integer, big_integer_null, big_pk_auto, binary, binary_null, boolean, integer, string,
@@ -38,6 +38,7 @@ impl MigrationTrait for Migration {
             api_keys(),
             operator_keys(),
             outgoing_mail(),
+            session_clients(),
             outgoing_logouts(),
             security_events(),
         ] {
@@ -330,6 +331,22 @@ fn outgoing_mail() -> TableCreateStatement {
         .to_owned()
 }
 
+/// The applications that got tokens in a tenant's session and want to hear of its end.
+fn session_clients() -> TableCreateStatement {
+    Table::create()
+        .table("session_clients")
+        .col(string("sid"))
+        .col(string("client_id"))
+        .primary_key(Index::create().col("sid").col("client_id"))
+        .foreign_key(
+            ForeignKey::create()
+                .from("session_clients", "sid")
+                .to("session_proofs", "sid")
+                .on_delete(ForeignKeyAction::Cascade),
+        )
+        .to_owned()
+}
+
 /// Back-channel logouts to be delivered.
 fn outgoing_logouts() -> TableCreateStatement {
     Table::create()
@@ -402,6 +419,11 @@ fn indices() -> Vec<IndexCreateStatement> {
             .col("tenant_id")
             .and_where(Expr::col("ended_at").is_null())
             .to_owned(),
+        index("proofs_ended", "session_proofs")
+            .col("session_hash")
+            .col("tenant_id")
+            .col("ended_at")
+            .to_owned(),
         index("proofs_of_user", "session_proofs")
             .col("tenant_id")
             .col("user_id")
@@ -416,6 +438,7 @@ fn indices() -> Vec<IndexCreateStatement> {
         index("api_keys_of_subject", "api_keys").col("tenant_id").col("subject").to_owned(),
         index("mail_due", "outgoing_mail").col("due_at").to_owned(),
         index("logouts_due", "outgoing_logouts").col("due_at").to_owned(),
+        index("logouts_of_client", "outgoing_logouts").col("client_id").to_owned(),
         index("security_events_of_tenant", "security_events").col("tenant_id").col("id").to_owned(),
     ]
 }
