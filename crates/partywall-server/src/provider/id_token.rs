@@ -101,6 +101,9 @@ pub(crate) struct Hint {
     pub(crate) user: UserId,
     #[serde(rename = "tid")]
     pub(crate) tenant: TenantId,
+    /// The application it was for.
+    #[serde(rename = "aud")]
+    pub(crate) client: String,
 }
 
 /// Verifies an ID token that is brought back (`id_token_hint`, OIDC Core 3.1.2.1, OIDC RP-Initiated
