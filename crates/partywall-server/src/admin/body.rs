@@ -29,6 +29,10 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             return Err(ApiError::MediaType);
         }
         let bytes = Bytes::from_request(request, state).await.map_err(|_| ApiError::TooLarge)?;
+        // To the reader a list would be an object whose members it names by their order.
+        if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+            return Err(ApiError::Malformed("expected a JSON object".to_owned()));
+        }
         // The reader's words name the member and the place, and nothing of ours.
         let read = serde_json::from_slice(&bytes);
         read.map(Self).map_err(|error| ApiError::Malformed(error.to_string()))
@@ -63,4 +67,29 @@ pub(super) fn created(id: &str, view: &impl Serialize) -> Response {
 /// Done, and nothing to say of it.
 pub(super) fn done() -> Response {
     StatusCode::NO_CONTENT.into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Deserialize)]
+    struct Name {
+        name: String,
+    }
+
+    async fn read(body: &'static str) -> Result<Body<Name>, ApiError> {
+        let request = Request::post("/").header(CONTENT_TYPE, "application/json");
+        Body::from_request(request.body(body.into()).unwrap(), &()).await
+    }
+
+    #[tokio::test]
+    async fn m03_a_body_is_an_object() {
+        assert!(read(" {\"name\": \"Ada\"}").await.is_ok_and(|body| body.0.name == "Ada"));
+        for other in ["[\"Ada\"]", " [null]", "\"Ada\"", "null", "", "1"] {
+            assert!(matches!(read(other).await, Err(ApiError::Malformed(_))), "{other}");
+        }
+    }
 }

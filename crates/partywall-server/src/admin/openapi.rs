@@ -85,10 +85,10 @@ fn parameters(endpoint: &Endpoint) -> Vec<Value> {
             json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } })
         })
         .collect();
-    let header = |name: &str, required: bool, description: &str| {
+    let header = |name: &str, required: bool, description: &str, schema: Value| {
         json!({
             "name": name, "in": "header", "required": required, "description": description,
-            "schema": { "type": "string" },
+            "schema": schema,
         })
     };
     if endpoint.paged {
@@ -102,11 +102,15 @@ fn parameters(endpoint: &Endpoint) -> Vec<Value> {
         }));
     }
     if endpoint.guarded {
-        all.push(header("If-Match", true, "The ETag of what was read, or *"));
+        let text = json!({ "type": "string" });
+        all.push(header("If-Match", true, "The ETag of what was read, or *", text));
     }
     if endpoint.method == "POST" {
         let once = "Sent again with the same request within 24 hours, the first answer comes again, without its secret";
-        all.push(header("Idempotency-Key", false, once));
+        let key = json!({
+            "type": "string", "minLength": 1, "maxLength": 128, "pattern": "^[!-~]+$",
+        });
+        all.push(header("Idempotency-Key", false, once, key));
     }
     all
 }

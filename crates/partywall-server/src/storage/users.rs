@@ -2,8 +2,8 @@
 
 use partywall::{TenantId, Timestamp};
 use sea_orm::{
-    ActiveValue::Set, ConnectionTrait, FromQueryResult, JoinType, QueryOrder, QuerySelect,
-    entity::prelude::*,
+    ActiveValue::Set, Condition, ConnectionTrait, FromQueryResult, JoinType, QueryOrder,
+    QuerySelect, entity::prelude::*, sea_query::Expr,
 };
 
 use super::{
@@ -84,7 +84,30 @@ pub(crate) async fn memberships(
     after: Option<&TenantId>,
     limit: u64,
 ) -> Result<Vec<User>, StorageError> {
-    let mut query = Entity::find().filter(Column::AccountId.eq(account.as_str()));
+    page_of_account(db, account, None, after, limit).await
+}
+
+/// As [`memberships`], of those that were accepted. Whoever was only invited has said nothing yet:
+/// no tenant shows up before somebody by inviting them.
+pub(crate) async fn joined(
+    db: &impl ConnectionTrait,
+    account: &AccountId,
+    after: Option<&TenantId>,
+    limit: u64,
+) -> Result<Vec<User>, StorageError> {
+    let accepted = Column::Status.ne(UserStatus::Invited.as_str());
+    page_of_account(db, account, Some(accepted), after, limit).await
+}
+
+async fn page_of_account(
+    db: &impl ConnectionTrait,
+    account: &AccountId,
+    which: Option<Expr>,
+    after: Option<&TenantId>,
+    limit: u64,
+) -> Result<Vec<User>, StorageError> {
+    let of_account = Column::AccountId.eq(account.as_str());
+    let mut query = Entity::find().filter(Condition::all().add(of_account).add_option(which));
     if let Some(after) = after {
         query = query.filter(Column::TenantId.gt(after.as_str()));
     }

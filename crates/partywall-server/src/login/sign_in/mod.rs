@@ -245,8 +245,12 @@ pub(super) async fn decide(
     }
     let tenant = match sign_in.goal.tenant().or(sign_in.chosen.as_ref()) {
         Some(tenant) => tenant.clone(),
-        None => match users::memberships(db, &account, None, 2).await?.as_slice() {
-            [] => return Ok(Next::Refused(Shut::NoTenant)),
+        None => match users::joined(db, &account, None, 2).await?.as_slice() {
+            // Somebody who was asked in only: the gate tells them what is missing.
+            [] => match users::memberships(db, &account, None, 1).await?.as_slice() {
+                [invited, ..] => invited.tenant.clone(),
+                [] => return Ok(Next::Refused(Shut::NoTenant)),
+            },
             [only] => only.tenant.clone(),
             // I-18: never picked for them.
             _ => return Ok(Next::ChooseTenant(account)),

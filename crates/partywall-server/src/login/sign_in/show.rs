@@ -138,7 +138,7 @@ async fn choices(
     after: Option<&TenantId>,
 ) -> Result<(Vec<Choice>, Option<String>), StorageError> {
     let db = control.inner.db.reader();
-    let mut members = users::memberships(db, account, after, PAGE_OF_TENANTS + 1).await?;
+    let mut members = users::joined(db, account, after, PAGE_OF_TENANTS + 1).await?;
     let more = members.len() as u64 > PAGE_OF_TENANTS;
     members.truncate(usize::try_from(PAGE_OF_TENANTS).unwrap_or_default());
     let mut choices = Vec::with_capacity(members.len());

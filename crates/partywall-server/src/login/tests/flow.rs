@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use super::*;
-use crate::login::{binding, session};
+use crate::{
+    Actor, NewUser,
+    login::{binding, session},
+};
 
 const EMAIL: &str = "ada@acme.test";
 
@@ -172,6 +175,29 @@ async fn i15_whoever_has_no_second_factor_sets_one_up_where_it_is_asked_for() {
     let code = totp::tests::app_shows(&secret, scene.control.now());
     let right = ada.post(&scene, &path, &[("step", "enrol"), ("code", &code)]).await;
     assert!(right.answer().contains_key("code"), "two factors");
+}
+
+/// Else whoever may invite could put a tenant's name before anybody.
+#[tokio::test]
+async fn i18_an_invitation_that_was_not_accepted_is_no_choice() {
+    let scene = scene().await;
+    let bond = tenant(&scene.control, "bond").await;
+    let invited = NewUser {
+        email: EMAIL.parse().unwrap(),
+        name: "Ada".to_owned(),
+        roles: Default::default(),
+        metadata: Default::default(),
+    };
+    scene.control.create_user(&Actor::System("test"), &bond, invited).await.unwrap();
+    let mut ada = Surfer::default();
+    let path = ada.sets_out(&scene, &[]).await;
+    let done = ada.signs_in(&scene, &path, EMAIL, PASSWORD).await;
+    assert!(done.answer().contains_key("code"), "there is but one");
+    // The same without a sign-in, and where it is asked for by name.
+    assert!(ada.asks(&scene, &scene.app, &[]).await.answer().contains_key("code"));
+    let path = ada.sets_out(&scene, &[("tenant", bond.as_str())]).await;
+    let told = ada.get(&scene, &path).await;
+    assert!(told.body.contains("have not accepted yet"), "{}", told.body);
 }
 
 #[tokio::test]

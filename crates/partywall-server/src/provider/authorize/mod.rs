@@ -182,11 +182,9 @@ async fn only_tenant(
 ) -> Result<Option<TenantId>, StorageError> {
     let db = control.inner.db.reader();
     let mut tenants: Vec<TenantId> = match &session.account {
-        Some((account, _)) => users::memberships(db, account, None, 2)
-            .await?
-            .into_iter()
-            .map(|user| user.tenant)
-            .collect(),
+        Some((account, _)) => {
+            users::joined(db, account, None, 2).await?.into_iter().map(|user| user.tenant).collect()
+        }
         None => sessions::live_of_browser(db, &session.id_hash)
             .await?
             .into_iter()
