@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod house;
 #[cfg(test)]
+mod judges;
+#[cfg(test)]
 mod prove_config;
 #[cfg(test)]
 mod prove_system;

@@ -1,0 +1,75 @@
+//! Where `scripts/install` put the judges' software, and how it is run.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use serde_json::Value;
+use tokio::{process::Command, time::timeout};
+
+/// A script of `tests/judges/node` in Node, with what npm has: what it says, or `None`, said aloud,
+/// where that is not installed.
+pub(super) async fn node(script: &str, judged: &Value) -> Option<String> {
+    let modules = cache().join("node/node_modules");
+    if !modules.join("partywall-installed").exists() {
+        return missing("npm's clients are");
+    }
+    // A module is looked for beside and above the script that names it.
+    let here = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(&modules, here.path().join("node_modules")).unwrap();
+    for entry in fs::read_dir(scripts("node")).unwrap() {
+        let from = entry.unwrap().path();
+        if from.extension().is_some_and(|extension| extension == "mjs") {
+            fs::copy(&from, here.path().join(from.file_name().unwrap())).unwrap();
+        }
+    }
+    let mut node = Command::new("node");
+    node.arg(here.path().join(script));
+    Some(run(node, script, judged).await)
+}
+
+/// A script of `tests/judges/python`, with what PyPI has.
+pub(super) async fn python(script: &str, judged: &Value) -> Option<String> {
+    let venv = cache().join("venv");
+    if !venv.join("partywall-installed").exists() {
+        return missing("PyPI's clients are");
+    }
+    let mut python = Command::new(venv.join("bin/python"));
+    python.arg("-B").arg(scripts("python").join(script));
+    Some(run(python, script, judged).await)
+}
+
+/// Runs one script to its end. It says what held, line by line; what failed, it says last.
+async fn run(mut command: Command, script: &str, judged: &Value) -> String {
+    let running = command
+        .env("PARTYWALL_JUDGED", judged.to_string())
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = timeout(Duration::from_secs(120), running).await;
+    let output = output.unwrap_or_else(|_| panic!("{script} does not come to its end")).unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let failed = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{script}, {}:\n{said}{failed}", output.status);
+    assert!(!said.trim().is_empty(), "{script} tried nothing:\n{failed}");
+    said.into_owned()
+}
+
+fn missing(what: &str) -> Option<String> {
+    assert!(env::var_os("CI").is_none(), "{what} not here: run scripts/install");
+    eprintln!("SKIPPED: {what} not here; scripts/install brings them");
+    None
+}
+
+fn cache() -> PathBuf {
+    let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cache")));
+    cache.unwrap_or_default().join("partywall")
+}
+
+fn scripts(of: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("judges").join(of)
+}
