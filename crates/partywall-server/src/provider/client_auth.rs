@@ -31,7 +31,7 @@ pub(super) const METHODS: [&str; 4] =
 pub(super) const CONFIDENTIAL_METHODS: [&str; 3] =
     ["client_secret_basic", "client_secret_post", "private_key_jwt"];
 /// What an assertion may be signed with.
-pub(super) const ALGORITHMS: [&str; 4] = super::dpop::ALGORITHMS;
+pub(super) const ALGORITHMS: [&str; 5] = super::dpop::ALGORITHMS;
 
 /// A client that has shown who it is, as far as its kind can.
 pub(crate) enum Client {

@@ -64,7 +64,7 @@ pub(crate) fn check_required(
 pub(crate) const DPOP: HeaderName = HeaderName::from_static("dpop");
 
 /// What a proof may be signed with (RFC 9449 5.1).
-pub(super) const ALGORITHMS: [&str; 4] = ["ES256", "EdDSA", "PS256", "RS256"];
+pub(super) const ALGORITHMS: [&str; 5] = ["ES256", "Ed25519", "EdDSA", "PS256", "RS256"];
 
 /// Why a proof, or its absence, was refused.
 #[derive(Debug, thiserror::Error)]

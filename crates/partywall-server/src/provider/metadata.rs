@@ -62,8 +62,13 @@ fn metadata(at: &At, signing: &BTreeSet<&str>) -> Map<String, Value> {
         // RFC 7009, RFC 7662; who may ask is who may get tokens.
         ("introspection_endpoint", endpoint(introspect::PATH)),
         ("introspection_endpoint_auth_methods_supported", json!(client_auth::CONFIDENTIAL_METHODS)),
+        (
+            "introspection_endpoint_auth_signing_alg_values_supported",
+            json!(client_auth::ALGORITHMS),
+        ),
         ("revocation_endpoint", endpoint(revoke::PATH)),
         ("revocation_endpoint_auth_methods_supported", json!(client_auth::METHODS)),
+        ("revocation_endpoint_auth_signing_alg_values_supported", json!(client_auth::ALGORITHMS)),
         // RFC 9207 3.
         ("authorization_response_iss_parameter_supported", true.into()),
         // RFC 9126 5.

@@ -17,8 +17,8 @@ pub enum Algorithm {
     /// ECDSA on P-256 with SHA-256, the signature being `r ‖ s` of 64 bytes.
     #[serde(rename = "ES256")]
     Es256,
-    /// Ed25519.
-    #[serde(rename = "EdDSA")]
+    /// Ed25519, which is also written `Ed25519` (RFC 9864 2.2).
+    #[serde(rename = "EdDSA", alias = "Ed25519")]
     EdDsa,
     /// RSASSA-PSS with SHA-256 and a salt of 32 bytes.
     #[serde(rename = "PS256")]
@@ -41,8 +41,12 @@ impl Algorithm {
         }
     }
 
-    /// The algorithm of exactly that name (RFC 7515 4.1.1: case-sensitive).
+    /// The algorithm of exactly that name (RFC 7515 4.1.1: case-sensitive). With the only curve
+    /// there is here, `EdDSA` and its successor `Ed25519` (RFC 9864 2.2) are the same.
     pub(super) fn from_name(name: &str) -> Option<Self> {
+        if name == "Ed25519" {
+            return Some(Self::EdDsa);
+        }
         Self::ALL.into_iter().find(|algorithm| algorithm.name() == name)
     }
 
@@ -59,5 +63,21 @@ impl Algorithm {
 impl fmt::Display for Algorithm {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_algorithm_has_its_registered_names_and_no_others() {
+        for algorithm in Algorithm::ALL {
+            assert_eq!(Algorithm::from_name(algorithm.name()), Some(algorithm));
+        }
+        assert_eq!(Algorithm::from_name("Ed25519"), Some(Algorithm::EdDsa));
+        for other in ["", "none", "HS256", "es256", "ed25519", "Ed448", "ESP256", "ES384"] {
+            assert_eq!(Algorithm::from_name(other), None, "{other}");
+        }
     }
 }

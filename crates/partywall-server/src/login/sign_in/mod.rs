@@ -143,8 +143,8 @@ impl Goal {
     fn takes_earlier(&self, proof: &Proof) -> bool {
         match self {
             Self::Application(request) => {
-                let anew = [Prompt::Login, Prompt::SelectAccount];
-                !anew.iter().any(|prompt| request.prompt.contains(prompt))
+                !request.wants_new_sign_in()
+                    && !request.prompt.contains(&Prompt::SelectAccount)
                     && request.is_fresh(proof)
             }
             Self::Account { since, .. } => since.is_none_or(|since| proof.auth_time >= since),

@@ -139,8 +139,7 @@ async fn next_step(
         return Ok(Step::Ask(Why::SelectAccount));
     }
     let Some(session) = browser.session(control).await? else { return Ok(Step::Ask(Why::SignIn)) };
-    // OIDC Core 3.1.2.1: again, even if it was a second ago.
-    if request.prompt.contains(&Prompt::Login) {
+    if request.wants_new_sign_in() {
         return Ok(Step::Ask(Why::SignInAgain));
     }
     let tenant = match &request.tenant {

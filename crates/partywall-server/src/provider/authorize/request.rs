@@ -77,6 +77,12 @@ pub(crate) enum Prompt {
 }
 
 impl AuthorizationRequest {
+    /// Whether the user is to sign in again, even if they did a second ago. OIDC Core 3.1.2.1:
+    /// `max_age=0` is `prompt=login`.
+    pub(crate) fn wants_new_sign_in(&self) -> bool {
+        self.prompt.contains(&Prompt::Login) || self.max_age == Some(0)
+    }
+
     /// Whether a sign-in at `proof.auth_time` is recent enough. One from before the request is not
     /// if the user is to sign in again.
     pub(crate) fn is_fresh(&self, proof: &Proof) -> bool {
@@ -86,7 +92,7 @@ impl AuthorizationRequest {
         let too_old = |seconds: u32| {
             proof.auth_time + Duration::from_secs(seconds.into()) <= self.received_at
         };
-        !self.prompt.contains(&Prompt::Login) && !self.max_age.is_some_and(too_old)
+        !self.wants_new_sign_in() && !self.max_age.is_some_and(too_old)
     }
 
     /// Whether what was shown reaches an authentication context that is asked for as essential.

@@ -476,8 +476,11 @@ async fn o11_prompt_none_never_asks() {
     assert_eq!(scene.authorize("", &[none]).await.error(), "login_required");
     let cookie = scene.signed_in(&scene.user, &[Amr::Password]).await;
     scene.authorize(&cookie, &[none]).await.code();
-    scene.advance(Duration::from_secs(100));
     let max_age = |age| [none, ("max_age", Some(age))];
+    // Not even a sign-in of this very second is as new as that.
+    assert_eq!(scene.authorize(&cookie, &max_age("0")).await.error(), "login_required");
+    scene.authorize(&cookie, &max_age("1")).await.code();
+    scene.advance(Duration::from_secs(100));
     assert_eq!(scene.authorize(&cookie, &max_age("100")).await.error(), "login_required");
     scene.authorize(&cookie, &max_age("101")).await.code();
     assert_eq!(scene.authorize(&cookie, &max_age("0")).await.error(), "login_required");
