@@ -15,16 +15,18 @@ use std::{
 use axum::{Router, body::Body, http::Request};
 use http_body_util::BodyExt;
 use partywall::{Clock, FixedClock, TenantId, TenantStatus};
-use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use crate::{
-    Actor, ControlPlane, DatabaseConfig, MailConfig, NewOperatorKey, NewTenant, Resources,
-    SealingKey, Secret, Server, ServerConfig,
-    control::tests_support::START,
+    Actor, ControlPlane, MailConfig, NewOperatorKey, NewTenant, Resources, SealingKey, Secret,
+    Server, ServerConfig,
+    control::tests_support::{START, database},
     login::{Amr, Proof},
-    storage::sessions::{self, Session, TenantSession},
+    storage::{
+        catalogue,
+        sessions::{self, Session, TenantSession},
+    },
 };
 
 const TESTER: Actor = Actor::System("test");
@@ -58,7 +60,7 @@ impl Plane {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let mut config = ServerConfig::new(
-            DatabaseConfig::Sqlite { path: dir.path().join("control.db") },
+            database(dir.path()).await,
             SealingKey::from_bytes(&Secret::new([7; 32])).unwrap(),
             "https://id.test".parse().unwrap(),
             Resources::new("https://api.test".parse().unwrap(), []),
@@ -210,24 +212,18 @@ impl Plane {
     /// Every row of every table that is about a tenant, as text.
     async fn dump(&self, tenant: &TenantId) -> String {
         let db = self.control.inner.db.reader();
-        let rows = async |sql: String| -> Vec<String> {
-            let asked = Statement::from_string(DbBackend::Sqlite, sql);
-            let rows = db.query_all_raw(asked).await.unwrap();
-            rows.iter().map(|row| row.try_get_by_index(0).unwrap()).collect()
-        };
         let mut dump = String::new();
-        let tables = "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name".to_owned();
-        for table in rows(tables).await {
-            let columns = rows(format!("SELECT name FROM pragma_table_info('{table}')")).await;
-            let column = match (table.as_str(), columns.iter().any(|c| c == "tenant_id")) {
+        for (table, columns) in catalogue::tables(db).await {
+            let by_tenant = columns.iter().any(|column| column.name == "tenant_id");
+            let column = match (table.as_str(), by_tenant) {
                 ("tenants", _) => "id",
                 (_, true) => "tenant_id",
                 _ => continue,
             };
-            let all: Vec<String> = columns.iter().map(|c| format!("quote({c})")).collect();
+            let all: Vec<_> = columns.iter().map(|c| catalogue::quoted(db, &c.name)).collect();
             let all = all.join(" || ',' || ");
             let sql = format!("SELECT {all} FROM {table} WHERE {column} = '{tenant}' ORDER BY 1");
-            dump.push_str(&format!("{table}: {:?}\n", rows(sql).await));
+            dump.push_str(&format!("{table}: {:?}\n", catalogue::texts(db, sql).await));
         }
         dump
     }

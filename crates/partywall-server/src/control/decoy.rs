@@ -228,7 +228,7 @@ mod tests {
         async fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
             let config = ServerConfig::new(
-                DatabaseConfig::Sqlite { path: dir.path().join("control.db") },
+                crate::control::tests_support::database(dir.path()).await,
                 SealingKey::from_bytes(&Secret::new([7; 32])).unwrap(),
                 "https://id.test/idp".parse().unwrap(),
                 Resources::new(API.parse().unwrap(), []),

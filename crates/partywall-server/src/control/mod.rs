@@ -486,7 +486,7 @@ pub(crate) mod tests_support {
         alter: impl FnOnce(&mut ServerConfig),
     ) -> (ControlPlane, Arc<FixedClock>) {
         let mut config = ServerConfig::new(
-            DatabaseConfig::Sqlite { path: dir.join("control.db") },
+            database(dir).await,
             SealingKey::from_bytes(&Secret::new([7; 32])).unwrap(),
             "https://id.test".parse().unwrap(),
             Resources::new(
@@ -507,6 +507,14 @@ pub(crate) mod tests_support {
             server: "smtp://127.0.0.1:9".to_owned(),
             from: "login@vendor.test".to_owned(),
             credentials: None,
+        }
+    }
+
+    /// The database that belongs to `dir`, of the kind this run of the tests is on.
+    pub(crate) async fn database(dir: &std::path::Path) -> DatabaseConfig {
+        match crate::storage::databases::postgres(dir).await {
+            Some(url) => DatabaseConfig::Postgres { url: Secret::new(url) },
+            None => DatabaseConfig::Sqlite { path: dir.join("control.db") },
         }
     }
 

@@ -101,27 +101,22 @@ mod tests {
     use std::collections::BTreeSet;
 
     use partywall::TenantStatus;
-    use sea_orm::{DatabaseConnection, DbBackend, Statement};
+    use sea_orm::DatabaseConnection;
 
     use super::*;
     use crate::{
-        Actor, ControlPlane, NewTenant, NewUser, SignInPolicy, control::tests_support::control,
+        Actor, ControlPlane, NewTenant, NewUser, SignInPolicy,
+        control::tests_support::control,
+        storage::catalogue::{self, texts},
     };
 
     const ACTOR: Actor = Actor::System("test");
 
-    async fn rows(db: &DatabaseConnection, sql: String) -> Vec<String> {
-        let rows = db.query_all_raw(Statement::from_string(DbBackend::Sqlite, sql)).await.unwrap();
-        rows.iter().map(|row| row.try_get_by_index(0).unwrap()).collect()
-    }
-
     /// Every table with a column of that name, as the database itself lists them.
     async fn tables_with(db: &DatabaseConnection, column: &str) -> BTreeSet<String> {
-        let sql = format!(
-            "SELECT m.name FROM sqlite_master m JOIN pragma_table_info(m.name) c
-             WHERE m.type = 'table' AND c.name = '{column}'"
-        );
-        rows(db, sql).await.into_iter().collect()
+        let mut tables = catalogue::tables(db).await;
+        tables.retain(|_, columns| columns.iter().any(|found| found.name == column));
+        tables.into_keys().collect()
     }
 
     fn named(tables: &[&str]) -> BTreeSet<String> {
@@ -176,9 +171,10 @@ mod tests {
         // The rest as rows: whatever columns a table has, and a value for each that must be there.
         let db = control.inner.db.reader();
         let account = user.account.clone().unwrap();
+        let tables = catalogue::tables(db).await;
         for table in OF_TENANTS.iter().chain(&OF_ACCOUNTS) {
-            let of_it = rows(db, format!("SELECT name FROM pragma_table_info('{table}')")).await;
-            let by_tenant = of_it.iter().any(|column| column == "tenant_id");
+            let columns = &tables[*table];
+            let by_tenant = columns.iter().any(|column| column.name == "tenant_id");
             let (column, id) = if by_tenant {
                 ("tenant_id", tenant.as_str())
             } else {
@@ -187,23 +183,17 @@ mod tests {
             if count(db, table, column, id).await > 0 {
                 continue;
             }
-            let columns = format!(
-                "SELECT name || ':' || lower(type) FROM pragma_table_info('{table}')
-                 WHERE \"notnull\" = 1 AND NOT (pk = 1 AND lower(type) = 'integer')
-                    OR name IN ('account_id', 'tenant_id')"
-            );
             let (mut names, mut values) = (Vec::new(), Vec::new());
-            for column in rows(db, columns).await {
-                let (name, kind) = column.split_once(':').unwrap();
-                names.push(name.to_owned());
-                values.push(match name {
+            for column in columns {
+                let value = match column.name.as_str() {
                     "tenant_id" => format!("'{tenant}'"),
-                    "user_id" => format!("'{}'", user.id),
                     "account_id" => format!("'{account}'"),
-                    _ if kind.contains("int") || kind.contains("bool") => "1".to_owned(),
-                    _ if kind.contains("blob") => format!("CAST('{slug}' AS BLOB)"),
-                    _ => format!("'{slug}'"),
-                });
+                    _ if !column.required => continue,
+                    "user_id" => format!("'{}'", user.id),
+                    _ => column.some_value(slug),
+                };
+                names.push(column.name.as_str());
+                values.push(value);
             }
             let (names, values) = (names.join(", "), values.join(", "));
             db.execute_unprepared(&format!("INSERT INTO {table} ({names}) VALUES ({values})"))
@@ -215,7 +205,7 @@ mod tests {
 
     async fn count(db: &DatabaseConnection, table: &str, column: &str, id: &str) -> u64 {
         let sql = format!("SELECT CAST(count(*) AS TEXT) FROM {table} WHERE {column} = '{id}'");
-        rows(db, sql).await[0].parse().unwrap()
+        texts(db, sql).await[0].parse().unwrap()
     }
 
     #[tokio::test]

@@ -23,7 +23,12 @@ pub(crate) mod accounts;
 pub(crate) mod api_keys;
 pub(crate) mod applications;
 pub(crate) mod audit;
+#[cfg(test)]
+pub(crate) mod catalogue;
 pub(crate) mod consents;
+#[cfg(test)]
+#[path = "../../tests/server/databases.rs"]
+pub(crate) mod databases;
 pub(crate) mod directory;
 pub(crate) mod erasure;
 pub(crate) mod grants;
@@ -303,6 +308,11 @@ mod tests {
     use sea_orm::Statement;
 
     use super::*;
+
+    #[test]
+    fn m03_every_unit_test_passes_on_postgres_too() {
+        databases::run_all_again(&["on_postgres_too", "sqlite"]);
+    }
 
     #[tokio::test]
     async fn r12_sqlite_acknowledges_what_is_on_the_disk() {

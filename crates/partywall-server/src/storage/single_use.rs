@@ -10,7 +10,7 @@ use std::time::Duration;
 use aws_lc_rs::{digest, rand::SecureRandom};
 use base64ct::{Base64UrlUnpadded, Encoding};
 use partywall::{TenantId, Timestamp};
-use sea_orm::{ActiveValue::Set, ConnectionTrait, entity::prelude::*};
+use sea_orm::{ActiveValue::Set, ConnectionTrait, entity::prelude::*, sea_query::OnConflict};
 use serde::{Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
@@ -164,10 +164,10 @@ pub(crate) async fn put(
         expires_at: Set(signed((now + lasts).0)),
         used_at: Set(None),
     };
-    match Entity::insert(row).exec_without_returning(db).await.map_err(StorageError::from) {
-        Err(StorageError::Duplicate) => Ok(false),
-        inserted => inserted.map(|_| true),
-    }
+    // Not an error to be caught: an error would end the caller's transaction on PostgreSQL.
+    let there =
+        OnConflict::columns([Column::Kind, Column::TenantId, Column::Hash]).do_nothing().to_owned();
+    Ok(Entity::insert(row).on_conflict(there).exec_without_returning(db).await? == 1)
 }
 
 /// Takes a value out of its drawer, as if it had never been put there.
@@ -208,22 +208,25 @@ pub(crate) async fn redeem<T: DeserializeOwned>(
     value: &str,
     now: Timestamp,
 ) -> Result<Redeemed<T>, StorageError> {
-    // One statement decides; the look afterwards only tells a replay from nothing.
-    let used = Entity::update_many()
+    let read =
+        |row: &Model| serde_json::from_str(&row.payload).map_err(|_| corrupt(drawer, "payload"));
+    // One statement decides, and brings what was won. `UPDATE single_use SET used_at = ? WHERE
+    // kind = ? AND tenant_id = ? AND hash = ? AND used_at IS NULL AND expires_at > ? RETURNING …`
+    let won = Entity::update_many()
         .col_expr(Column::UsedAt, Expr::value(signed(now.0)))
         .filter(at(drawer, value))
         .filter(Column::UsedAt.is_null())
         .filter(Column::ExpiresAt.gt(signed(now.0)))
-        .exec(db)
+        .exec_with_returning(db)
         .await?;
-    let Some(row) = Entity::find().filter(at(drawer, value)).one(db).await? else {
-        return Ok(Redeemed::Unknown);
-    };
-    let payload = || serde_json::from_str(&row.payload).map_err(|_| corrupt(drawer, "payload"));
-    match (used.rows_affected, row.used_at) {
-        (1, _) => Ok(Redeemed::First(payload()?)),
-        (_, Some(_)) => Ok(Redeemed::Again(payload()?)),
-        _ => Ok(Redeemed::Unknown),
+    if let Some(row) = won.first() {
+        return Ok(Redeemed::First(read(row)?));
+    }
+    // Only for who came too late: a replay is told from nothing.
+    let found = Entity::find().filter(at(drawer, value)).one(db).await?;
+    match found.filter(|row| row.used_at.is_some()) {
+        Some(row) => Ok(Redeemed::Again(read(&row)?)),
+        None => Ok(Redeemed::Unknown),
     }
 }
 
@@ -286,14 +289,13 @@ fn corrupt(drawer: Drawer<'_>, column: &'static str) -> StorageError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::DatabaseConfig;
+    use crate::control::tests_support;
 
     const NOW: Timestamp = Timestamp(1_000);
     const MINUTE: Duration = Duration::from_secs(60);
 
     async fn database(dir: &tempfile::TempDir) -> Database {
-        let path = dir.path().join("control.db");
-        Database::open(&DatabaseConfig::Sqlite { path }).await.unwrap()
+        Database::open(&tests_support::database(dir.path()).await).await.unwrap()
     }
 
     #[tokio::test]

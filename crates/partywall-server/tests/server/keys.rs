@@ -7,7 +7,7 @@ use bytes::Bytes;
 use partywall::{Clock, Timestamp};
 use partywall_server::{ControlError, ControlPlane, OpenError, SigningAlgorithm};
 
-use crate::support::{Plane, START, TESTER, config, oracle, refusal, sealing_key, sqlite};
+use crate::support::{Plane, START, TESTER, config, database, oracle, refusal, sealing_key};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -97,12 +97,12 @@ async fn i11_a_verifier_that_never_saw_the_publication_would_have_failed() {
 #[tokio::test]
 async fn p06_another_algorithm_takes_over_without_a_gap() {
     let dir = tempfile::tempdir().unwrap();
-    let plane = Plane::open(config(sqlite(dir.path())), START).await;
+    let plane = Plane::open(config(database(dir.path()).await), START).await;
     let client = plane.machine(plane.tenant("acme").await.id()).await;
     let old_token = plane.token(&client).await;
     drop(plane);
 
-    let mut changed = config(sqlite(dir.path()));
+    let mut changed = config(database(dir.path()).await);
     changed.keys.algorithm = SigningAlgorithm::EdDsa;
     let plane = Plane::open(changed, START + MINUTE).await;
     let alg = |token: &str| jsonwebtoken::decode_header(token).unwrap().alg;
@@ -148,10 +148,11 @@ async fn p06_a_withdrawn_key_is_nobodys_from_the_next_bundle_on() {
 #[tokio::test]
 async fn p06_another_sealing_key_is_refused_and_harms_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let open = |key: u8| {
-        let mut config = config(sqlite(dir.path()));
+    let open = async |key: u8| {
+        let mut config = config(database(dir.path()).await);
         config.sealing_key = sealing_key(key);
-        ControlPlane::open(config, std::sync::Arc::new(partywall::FixedClock::at(START)))
+        let clock = std::sync::Arc::new(partywall::FixedClock::at(START));
+        ControlPlane::open(config, clock).await
     };
     let bundle_key = open(7).await.unwrap().bundle_key().to_string();
     assert!(matches!(open(8).await, Err(OpenError::WrongSealingKey)));
@@ -161,7 +162,7 @@ async fn p06_another_sealing_key_is_refused_and_harms_nothing() {
 #[tokio::test]
 async fn i41_the_key_set_is_served_from_memory() {
     let dir = tempfile::tempdir().unwrap();
-    let plane = Plane::open(config(sqlite(dir.path())), START).await;
+    let plane = Plane::open(config(database(dir.path()).await), START).await;
     let bundle = plane.get("/bundle").await.body;
     let file = dir.path().join("control.db");
     std::fs::write(&file, b"not a database any more").unwrap();

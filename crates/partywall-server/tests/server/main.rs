@@ -8,6 +8,8 @@ mod bundle;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod databases;
+#[cfg(test)]
 mod flood;
 #[cfg(test)]
 mod keys;

@@ -9,7 +9,7 @@ use partywall::{
 };
 use partywall_server::{ControlPlane, ServerConfig};
 
-use crate::support::{ISSUER, Plane, START, TESTER, config, new_tenant, refusal, sqlite};
+use crate::support::{ISSUER, Plane, START, TESTER, config, database, new_tenant, refusal};
 
 const COMPROMISED: &str = "https://compromised.test";
 
@@ -32,7 +32,8 @@ async fn issuers(control: &ControlPlane) -> Vec<String> {
 #[tokio::test]
 async fn r19_a_server_that_still_runs_does_not_undo_what_the_next_one_configured() {
     let dir = tempfile::tempdir().unwrap();
-    let database = || sqlite(dir.path());
+    let database = database(dir.path()).await;
+    let database = || database.clone();
     let old = Plane::open(trusting(config(database()), COMPROMISED), START).await;
     assert_eq!(issuers(&old.control).await, [ISSUER, COMPROMISED]);
 
@@ -60,8 +61,9 @@ async fn r19_a_server_that_still_runs_does_not_undo_what_the_next_one_configured
 #[tokio::test]
 async fn j12_tokens_stay_good_when_the_next_ones_are_to_live_shorter() {
     let dir = tempfile::tempdir().unwrap();
+    let database = database(dir.path()).await;
     let lasting = |minutes: u64| {
-        let mut config = config(sqlite(dir.path()));
+        let mut config = config(database.clone());
         config.token_lifetime = Duration::from_secs(minutes * 60);
         config
     };

@@ -1,28 +1,24 @@
 //! The same state on PostgreSQL, where server binaries are found on the machine.
 
 use axum::http::StatusCode;
-use partywall_postgres::local::{Cluster, ClusterOptions, find_binaries};
+use partywall_postgres::local::Cluster;
 use partywall_server::{DatabaseConfig, Secret};
 
-use crate::support::{Plane, START, config};
-
-fn cluster(dir: &std::path::Path) -> Option<Cluster> {
-    if find_binaries().is_none() {
-        eprintln!("skipped: no PostgreSQL server binaries on this machine");
-        return None;
-    }
-    Some(Cluster::start(&ClusterOptions::new(dir).not_durable()).unwrap())
-}
+use crate::{
+    databases::{cluster, run_all_again, url},
+    support::{Plane, START, config},
+};
 
 fn database(cluster: &Cluster) -> DatabaseConfig {
-    let socket = cluster.socket_dir().to_str().unwrap().replace('/', "%2F");
-    let url = format!(
-        "postgres://{}:{}@localhost:{}/postgres?host={socket}&sslmode=disable",
-        Cluster::SUPERUSER,
-        cluster.superuser_password(),
-        cluster.port(),
-    );
-    DatabaseConfig::Postgres { url: Secret::new(url) }
+    DatabaseConfig::Postgres { url: Secret::new(url(cluster)) }
+}
+
+/// What is tried on both databases by itself, or needs a process or a file of its own.
+const ELSEWHERE: [&str; 4] = ["postgres::", "sqlite", "crash::", "flood::"];
+
+#[test]
+fn m03_every_request_test_passes_on_postgres_too() {
+    run_all_again(&ELSEWHERE);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,14 +6,14 @@ use partywall::{Partywall, SystemClock};
 use partywall_server::{ControlPlane, Server};
 use tokio::{net::TcpListener, sync::oneshot};
 
-use crate::support::{API, TESTER, config, new_machine, new_tenant, refusal, sqlite};
+use crate::support::{API, TESTER, config, database, new_machine, new_tenant, refusal};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn m06_a_token_over_a_real_connection_is_let_in_and_shutdown_waits_for_nobody() {
     let dir = tempfile::tempdir().unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
-    let mut config = config(sqlite(dir.path()));
+    let mut config = config(database(dir.path()).await);
     config.issuer = address.parse().unwrap();
     let control = ControlPlane::open(config, Arc::new(SystemClock::default())).await.unwrap();
     let tenant = control.create_tenant(&TESTER, new_tenant("acme")).await.unwrap();
@@ -61,9 +61,9 @@ async fn m06_a_token_over_a_real_connection_is_let_in_and_shutdown_waits_for_nob
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_notices_what_another_on_the_same_database_changed() {
     let dir = tempfile::tempdir().unwrap();
-    let open = || {
+    let open = async || {
         let clock = Arc::new(SystemClock::default());
-        ControlPlane::open(config(sqlite(dir.path())), clock)
+        ControlPlane::open(config(database(dir.path()).await), clock).await
     };
     let (first, second) = (open().await.unwrap(), open().await.unwrap());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -88,7 +88,7 @@ async fn a_client_that_dawdles_is_cut_off_and_holds_nobody_up() {
 
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(SystemClock::default());
-    let control = ControlPlane::open(config(sqlite(dir.path())), clock).await.unwrap();
+    let control = ControlPlane::open(config(database(dir.path()).await), clock).await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
@@ -124,7 +124,7 @@ async fn a_client_that_dawdles_is_cut_off_and_holds_nobody_up() {
 async fn l02_apart_the_bundle_is_on_its_own_listener_and_nowhere_else() {
     let dir = tempfile::tempdir().unwrap();
     let clock = Arc::new(SystemClock::default());
-    let control = ControlPlane::open(config(sqlite(dir.path())), clock).await.unwrap();
+    let control = ControlPlane::open(config(database(dir.path()).await), clock).await.unwrap();
     let bind = async || {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());

@@ -20,6 +20,8 @@ use partywall_server::{
 use tempfile::TempDir;
 use tower::ServiceExt;
 
+use crate::databases;
+
 pub(crate) const ISSUER: &str = "https://id.test/idp";
 pub(crate) const API: &str = "https://api.test";
 pub(crate) const OTHER_API: &str = "https://other-api.test";
@@ -35,14 +37,14 @@ pub(crate) struct Plane {
 }
 
 impl Plane {
-    /// On SQLite in a fresh directory.
+    /// In a fresh directory, on the database this run of the tests is on.
     pub(crate) async fn new() -> Self {
         Self::with(|_| {}).await
     }
 
     pub(crate) async fn with(configure: impl FnOnce(&mut ServerConfig)) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let mut config = config(sqlite(dir.path()));
+        let mut config = config(database(dir.path()).await);
         configure(&mut config);
         let mut plane = Self::open(config, START).await;
         plane._dir = Some(dir);
@@ -150,6 +152,14 @@ impl Reply {
     pub(crate) fn error(&self) -> String {
         let error = self.json()["error"].as_str().map(str::to_owned);
         error.unwrap_or_else(|| panic!("answered {}, which is no error", self.status))
+    }
+}
+
+/// The database that belongs to `dir`, of the kind this run of the tests is on.
+pub(crate) async fn database(dir: &Path) -> DatabaseConfig {
+    match databases::postgres(dir).await {
+        Some(url) => DatabaseConfig::Postgres { url: Secret::new(url) },
+        None => sqlite(dir),
     }
 }
 
