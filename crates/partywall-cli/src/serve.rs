@@ -1,7 +1,8 @@
 //! `partywall serve`: the control plane and identity provider.
 
-use std::{io, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc};
+use std::{io, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
+use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use partywall::SystemClock;
 use partywall_server::{
     ControlPlane, DatabaseConfig, MailConfig, OpenError, Resources, SealError, SealingKey, Secret,
@@ -53,6 +54,8 @@ pub(crate) enum ServeError {
     Listen { key: &'static str, at: SocketAddr, source: io::Error },
     #[error("cannot wait for signals")]
     Signals(#[source] io::Error),
+    #[error("nothing can be counted")]
+    Metrics(#[source] BuildError),
     #[error("the listener failed")]
     Serve(#[source] io::Error),
 }
@@ -97,7 +100,12 @@ async fn serve(
     let shutdown = async {
         let _ = when_asked.await;
     };
-    let server = Server::new(control);
+    let mut server = Server::new(control);
+    if let Some((_, address)) = &apart {
+        let counted = count().map_err(ServeError::Metrics)?;
+        server = server.with_metrics(move || counted.render());
+        terminal.hint(format_args!("metrics are on http://{address}/metrics"));
+    }
     let serving = async {
         match apart {
             Some((bundle_listener, _)) => {
@@ -120,6 +128,28 @@ async fn serve(
     }
     Ok(ExitCode::SUCCESS)
 }
+
+/// Counts and times from now on. Nobody may ask on an address that faces the internet, so where the
+/// bundle has no listener of its own nothing is counted.
+fn count() -> Result<PrometheusHandle, BuildError> {
+    let recorder = PrometheusBuilder::new().set_buckets(&SECONDS)?.build_recorder();
+    let handle = recorder.handle();
+    // Set already only where two servers run in one process, as in tests.
+    let _ = metrics::set_global_recorder(recorder);
+    let counted = handle.clone();
+    tokio::spawn(async move {
+        let mut often = tokio::time::interval(Duration::from_secs(5));
+        loop {
+            often.tick().await;
+            // What was timed is put into its buckets, whether anybody asks or not.
+            counted.run_upkeep();
+        }
+    });
+    Ok(handle)
+}
+
+/// The histograms' buckets.
+const SECONDS: [f64; 9] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5];
 
 async fn bind(key: &'static str, at: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {
     let failed = |source| ServeError::Listen { key, at, source };

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::{
     Json, Router,
-    extract::Request,
+    extract::{MatchedPath, Request},
     http::{
         HeaderName, HeaderValue, StatusCode,
         header::{
@@ -53,7 +53,11 @@ async fn answer_with_request_id(mut request: Request, next: Next) -> Response {
     };
     let span = tracing::info_span!("request", request.id = id, path = request.uri().path());
     request.extensions_mut().insert(RequestId(id.clone()));
+    // The route, and never the address: nobody outside may make labels (T-12).
+    let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let began = std::time::Instant::now();
     let mut response = next.run(request).instrument(span).await;
+    note(route, response.status(), began.elapsed());
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         // Worded by the admin API, which has its own form of errors (RFC 9457).
         let (parts, _) = response.into_parts();
@@ -79,6 +83,18 @@ async fn answer_with_request_id(mut request: Request, next: Next) -> Response {
         response = (parts.status, parts.headers, body).into_response();
     }
     identified(response, &id)
+}
+
+fn note(route: Option<String>, status: StatusCode, took: Duration) {
+    let route = route.unwrap_or_else(|| "none".to_owned());
+    let class = match status.as_u16() {
+        ..300 => "2xx",
+        300..400 => "3xx",
+        400..500 => "4xx",
+        500.. => "5xx",
+    };
+    metrics::histogram!("partywall_http_request_seconds", "route" => route, "status" => class)
+        .record(took);
 }
 
 fn identified(mut response: Response, id: &str) -> Response {

@@ -52,6 +52,7 @@ mod bundle;
 mod config;
 mod connections;
 mod control;
+mod health;
 mod http;
 mod keys;
 mod login;

@@ -1,32 +1,59 @@
 //! The server: the control plane's endpoints on a listener, and its chores beside them.
 
-use std::{future::Future, io, time::Duration};
+use std::{future::Future, io, sync::Arc, time::Duration};
 
-use axum::Router;
+use axum::{Router, http::header::CONTENT_TYPE, response::IntoResponse, routing::get};
 use tokio::net::TcpListener;
 
 use crate::{
     admin, bundle,
     connections::{self, Service},
     control::ControlPlane,
+    health,
     http::guard,
-    login, provider,
+    login, provider, storage,
 };
 
 /// Serves a [`ControlPlane`] over HTTP.
 pub struct Server {
     control: ControlPlane,
+    metrics: Option<Arc<dyn Fn() -> String + Send + Sync>>,
 }
 
 impl Server {
     /// Serves `control`.
     pub fn new(control: ControlPlane) -> Self {
-        Self { control }
+        Self { control, metrics: None }
     }
 
-    /// All endpoints, for one listener.
+    /// Answers `GET /metrics` with what `render` says, in Prometheus' text format, where the
+    /// bundle has a listener of its own ([`serve_apart`](Self::serve_apart)) and nowhere else.
+    #[must_use]
+    pub fn with_metrics(mut self, render: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        self.metrics = Some(Arc::new(render));
+        self
+    }
+
+    /// All endpoints but the metrics, for one listener.
     pub fn router(&self) -> Router {
-        self.provider_router().merge(self.admin_router()).merge(self.bundle_router())
+        self.provider_router()
+            .merge(self.admin_router())
+            .merge(self.bundle_router())
+            .merge(self.health_router())
+    }
+
+    /// What load balancers ask.
+    fn health_router(&self) -> Router {
+        guard(health::routes().with_state(self.control.clone()), Duration::from_secs(10))
+    }
+
+    /// What those ask who watch over the server.
+    fn metrics_router(&self) -> Router {
+        let Some(render) = self.metrics.clone() else { return Router::new() };
+        let answer = move || async move {
+            ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], render()).into_response()
+        };
+        guard(Router::new().route("/metrics", get(answer)), Duration::from_secs(10))
     }
 
     /// The admin API's endpoints: for operators and for tenants' administrators, each of whom
@@ -79,8 +106,8 @@ impl Server {
         served
     }
 
-    /// As [`serve`](Self::serve), with the bundle's endpoints on `bundle_listener` and nowhere
-    /// else: a bundle lists every tenant by name. Half of the connections are for either, so that
+    /// As [`serve`](Self::serve), with the bundle's endpoints, and the metrics, on
+    /// `bundle_listener` and nowhere else: a bundle lists every tenant by name. Half of the connections are for either, so that
     /// no flood on one keeps anybody from the other.
     ///
     /// # Errors
@@ -93,9 +120,10 @@ impl Server {
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
         let connections = (connections::at_most() / 2).max(1);
-        let provider = Service { listener, router: self.provider_router(), connections };
-        let bundle =
-            Service { listener: bundle_listener, router: self.bundle_router(), connections };
+        let public = self.provider_router().merge(self.admin_router()).merge(self.health_router());
+        let provider = Service { listener, router: public, connections };
+        let inside = self.bundle_router().merge(self.metrics_router()).merge(self.health_router());
+        let bundle = Service { listener: bundle_listener, router: inside, connections };
         let stopping = self.control.inner.stopping.clone();
         let stopped = || {
             let mut stopping = stopping.subscribe();
@@ -161,10 +189,6 @@ async fn keep_up(control: ControlPlane) {
             tracing::error!(error, "changes of other servers cannot be read");
         }
         if since_upkeep == 0 {
-            if let Err(error) = control.forget_what_expired().await {
-                let error = &error as &dyn std::error::Error;
-                tracing::error!(error, "what has expired cannot be swept out");
-            }
             if let Err(error) = control.rotate_keys().await {
                 let error = &error as &dyn std::error::Error;
                 tracing::error!(error, "the signing keys cannot be turned");
@@ -173,10 +197,14 @@ async fn keep_up(control: ControlPlane) {
                 let error = &error as &dyn std::error::Error;
                 tracing::error!(error, "the bundle cannot be made anew");
             }
+            if let Err(error) = storage::sweep::sweep(&control.inner.db, control.now()).await {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(error, "what has run out cannot be swept away");
+            }
         }
         since_upkeep = (since_upkeep + 1) % UPKEEP_EVERY;
     }
 }
 
-/// Seconds between looks at keys and bundles.
+/// Seconds between looks at keys, bundles and what has run out.
 const UPKEEP_EVERY: u32 = 10;

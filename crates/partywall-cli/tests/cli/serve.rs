@@ -72,13 +72,18 @@ impl Serving {
     }
 
     fn get_from(address: &str, path: &str) -> (String, Value) {
+        let (status, body) = Self::text_from(address, path);
+        (status, serde_json::from_str(&body).unwrap_or_default())
+    }
+
+    fn text_from(address: &str, path: &str) -> (String, String) {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.lines().next().unwrap().to_owned(), serde_json::from_str(body).unwrap_or_default())
+        (head.lines().next().unwrap().to_owned(), body.to_owned())
     }
 
     fn signal(&self, name: &str) {
@@ -140,6 +145,15 @@ fn l02_the_bundle_is_served_where_it_is_configured_and_nowhere_else() {
     assert_eq!(serving.get("/jwks").0, OK);
     assert_eq!(Serving::get_from(&bundles, "/bundle/key").0, OK);
     assert_eq!(Serving::get_from(&bundles, "/jwks").0, NOT_FOUND);
+    // What was counted, by route and never by address: nobody makes labels.
+    serving.get("/no-such-page-of-ours");
+    assert_eq!(serving.get("/metrics").0, NOT_FOUND);
+    let (status, counted) = Serving::text_from(&bundles, "/metrics");
+    assert_eq!(status, OK);
+    assert!(counted.contains("partywall_generation "), "{counted}");
+    let jwks = "partywall_http_request_seconds_count{route=\"/jwks\",status=\"2xx\"} 1";
+    assert!(counted.contains(jwks), "{counted}");
+    assert!(!counted.contains("no-such-page"), "{counted}");
     serving.signal("TERM");
     assert_eq!(serving.end().0, Some(0));
 }

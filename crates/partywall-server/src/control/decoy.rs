@@ -211,7 +211,7 @@ mod tests {
     use partywall::{AccessToken, Clock, FixedClock, Partywall, Timestamp};
 
     use super::*;
-    use crate::{DatabaseConfig, NewTenant, Resources, SealingKey, Secret, ServerConfig};
+    use crate::{NewTenant, Resources, SealingKey, Secret, ServerConfig};
 
     const TESTER: Actor = Actor::System("test");
     const API: &str = "https://api.test";

@@ -1,7 +1,7 @@
 //! Grants: begun when a user lets a client in, ended when the user, the client, an administrator
 //! or a copied token ends them.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use partywall::TenantId;
 use serde_json::json;
@@ -11,11 +11,10 @@ use crate::{
     login::{Admitted, AdmittedPrincipal},
     random::{self, RandomError},
     storage::{
-        AuditEvent, StorageError,
+        AuditEvent,
         grants::{self, Grant},
         revocations::{self, Revocation},
         security_events::{self, SecurityEvent},
-        single_use,
     },
 };
 
@@ -66,9 +65,6 @@ impl GrantEnd {
     }
 }
 
-/// How long after it expired a replay is still told apart.
-const KEPT: Duration = Duration::from_secs(24 * 3600);
-
 impl ControlPlane {
     /// The grant of a user who was admitted; `None` for a machine, which has its secret and needs
     /// no refresh (RFC 6749 4.4.3). The caller stores it.
@@ -98,15 +94,6 @@ impl ControlPlane {
     /// others of the grant by what stands before the dot.
     pub(crate) fn draw_token_id(&self, grant: &str) -> Result<String, RandomError> {
         Ok(format!("{grant}.{}", random::opaque_id(&self.inner.random)?))
-    }
-
-    /// Deletes single-use values and grants that expired long enough ago to be no use to anybody,
-    /// not even to tell a replay by.
-    pub(crate) async fn forget_what_expired(&self) -> Result<(), StorageError> {
-        let (db, now) = (&self.inner.db, self.now());
-        single_use::sweep(db, now, KEPT).await?;
-        grants::sweep(db, now, KEPT).await?;
-        Ok(())
     }
 
     /// Ends a grant and every access token issued under it, whether or not it was stored (a code

@@ -229,6 +229,8 @@ impl ControlPlane {
         self.inner.generation.send_if_modified(|latest| {
             let newer = generation > *latest;
             *latest = generation.max(*latest);
+            #[expect(clippy::cast_precision_loss, reason = "exact for the first 2^53 changes")]
+            metrics::gauge!("partywall_generation").set(latest.0 as f64);
             newer
         });
     }

@@ -149,6 +149,7 @@ impl ClientAuthError {
     pub(super) fn log(&self) {
         match self {
             Self::Rejected(RejectedClient { client, known, why }) => {
+                metrics::counter!("partywall_clients_rejected_total").increment(1);
                 let client = client.as_ref().map(tracing::field::display);
                 let why = why.map(tracing::field::display);
                 tracing::warn!(client.id = client, known, why, "a client failed to authenticate");

@@ -126,6 +126,11 @@ pub(crate) fn access_token(
         tenant.id = %admitted.tenant(), principal.id = admitted.subject(),
         client.id = issue.client_id, token.id = jti, "an access token was issued"
     );
+    let to = match admitted.principal() {
+        AdmittedPrincipal::User(..) => "user",
+        AdmittedPrincipal::Machine { .. } => "machine",
+    };
+    metrics::counter!("partywall_tokens_issued_total", "principal" => to).increment(1);
     let is_bound = issue.dpop_jkt.is_some();
     Ok(IssuedToken { text, lifetime, scope, is_bound })
 }

@@ -45,7 +45,7 @@ pub(crate) struct Scene {
     pub(crate) user: User,
     pub(crate) app: ApplicationCredentials,
     router: Router,
-    dir: tempfile::TempDir,
+    dir: Option<tempfile::TempDir>,
 }
 
 impl Scene {
@@ -56,7 +56,39 @@ impl Scene {
         let user = user(&control, &tenant, "ada@acme.test").await;
         let router = Server::new(control.clone()).router();
         let app = application(&control, None, json!({ "authentication": "none" })).await;
-        Self { control, clock, tenant, user, app, router, dir }
+        Self { control, clock, tenant, user, app, router, dir: Some(dir) }
+    }
+
+    pub(crate) fn dir(&self) -> &std::path::Path {
+        self.dir.as_ref().unwrap().path()
+    }
+
+    /// What another process finds this scene by, with [`again`](Self::again).
+    pub(crate) fn named(&self) -> String {
+        format!("{} {} {}", self.tenant, self.user.id, self.app.client_id)
+    }
+
+    /// The scene that another process made in `dir`.
+    pub(crate) async fn again(dir: &std::path::Path, named: &str) -> Self {
+        let mut names = named.split(' ');
+        let mut name = || names.next().unwrap();
+        let (tenant, user, client): (TenantId, _, _) =
+            (name().parse().unwrap(), name().parse().unwrap(), name().parse().unwrap());
+        let (control, clock) = tests_support::control_with_clock(dir).await;
+        let user = control.user(&tenant, &user).await.unwrap().unwrap();
+        let router = Server::new(control.clone()).router();
+        let app = ApplicationCredentials { client_id: client, secret: None };
+        Self { control, clock, tenant, user, app, router, dir: None }
+    }
+
+    /// Some more servers on the same database.
+    pub(crate) async fn servers(&self, number: usize) -> Vec<Router> {
+        let mut servers = Vec::new();
+        for _ in 0..number {
+            let control = tests_support::control(self.dir()).await;
+            servers.push(Server::new(control).router());
+        }
+        servers
     }
 
     pub(crate) fn advance(&self, by: Duration) {
@@ -65,7 +97,7 @@ impl Scene {
 
     /// A second server on the same database, at the same time.
     pub(crate) async fn another_server(&self) -> ControlPlane {
-        let (control, clock) = tests_support::control_with_clock(self.dir.path()).await;
+        let (control, clock) = tests_support::control_with_clock(self.dir()).await;
         clock.set(self.clock.now());
         control
     }
@@ -193,6 +225,16 @@ impl Scene {
 pub(crate) async fn tenant(control: &ControlPlane, slug: &str) -> TenantId {
     let new = NewTenant::new(slug.parse().unwrap(), "free".parse().unwrap(), Default::default());
     control.create_tenant(&TESTER, new).await.unwrap().id().clone()
+}
+
+/// Posts a form, without any header of its own.
+pub(crate) async fn post(server: Router, path: &str, form: &str) -> (StatusCode, Value) {
+    let request = Request::post(path).header("content-type", "application/x-www-form-urlencoded");
+    let response = server.oneshot(request.body(Body::from(form.to_owned())).unwrap()).await;
+    let response = response.unwrap();
+    let status = response.status();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    (status, serde_json::from_slice(&body).unwrap_or_default())
 }
 
 /// A user that has accepted its invitation.

@@ -13,7 +13,7 @@ use sea_orm::{
     ActiveValue::Set, ConnectionTrait, ExprTrait, QueryOrder, QuerySelect, entity::prelude::*,
 };
 
-use super::{Database, StorageError, signed, unsigned};
+use super::{StorageError, signed, unsigned};
 use crate::{
     control::{ApplicationId, Scope, UserId},
     login::{Amr, Proof},
@@ -244,18 +244,6 @@ pub(crate) async fn revoke_all_of(
         update = update.filter(Column::ClientId.eq(client.as_str()));
     }
     Ok(update.exec(db).await?.rows_affected)
-}
-
-/// Forgets what expired more than `kept` ago.
-pub(crate) async fn sweep(
-    db: &Database,
-    now: Timestamp,
-    kept: Duration,
-) -> Result<u64, StorageError> {
-    let before = signed(now.0.saturating_sub(kept.as_secs()));
-    let write = db.single().await;
-    let swept = Entity::delete_many().filter(Column::ExpiresAt.lt(before)).exec(write.db()).await?;
-    Ok(swept.rows_affected)
 }
 
 fn of(tenant: &TenantId, id: &str) -> sea_orm::Condition {

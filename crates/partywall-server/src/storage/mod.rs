@@ -48,6 +48,7 @@ pub(crate) mod settings;
 pub(crate) mod sign_in_policies;
 pub(crate) mod signing_keys;
 pub(crate) mod single_use;
+pub(crate) mod sweep;
 pub(crate) mod tenants;
 pub(crate) mod totp_secrets;
 pub(crate) mod users;

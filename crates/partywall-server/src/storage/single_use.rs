@@ -14,7 +14,7 @@ use sea_orm::{ActiveValue::Set, ConnectionTrait, entity::prelude::*, sea_query::
 use serde::{Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
-use super::{Database, StorageError, signed, unsigned};
+use super::{StorageError, signed, unsigned};
 use crate::{
     random::{self, RandomError},
     secret::Secret,
@@ -263,18 +263,6 @@ pub(crate) async fn amend(
     Ok(amended.rows_affected == 1)
 }
 
-/// Forgets what has been expired for `kept` longer. Until then a replay is still told apart.
-pub(crate) async fn sweep(
-    db: &Database,
-    now: Timestamp,
-    kept: Duration,
-) -> Result<u64, StorageError> {
-    let before = signed(now.0.saturating_sub(kept.as_secs()));
-    let write = db.single().await;
-    let swept = Entity::delete_many().filter(Column::ExpiresAt.lt(before)).exec(write.db()).await?;
-    Ok(swept.rows_affected)
-}
-
 fn at(drawer: Drawer<'_>, value: &str) -> sea_orm::Condition {
     sea_orm::Condition::all()
         .add(Column::Kind.eq(drawer.kind.as_str()))
@@ -289,7 +277,7 @@ fn corrupt(drawer: Drawer<'_>, column: &'static str) -> StorageError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::tests_support;
+    use crate::{control::tests_support, storage::Database};
 
     const NOW: Timestamp = Timestamp(1_000);
     const MINUTE: Duration = Duration::from_secs(60);
@@ -344,8 +332,6 @@ mod tests {
         assert_eq!(peek::<u8>(db.reader(), drawer, "value", late).await.unwrap(), None);
         assert!(amend(db.reader(), drawer, "value", &3, NOW).await.unwrap());
         assert_eq!(peek::<u8>(db.reader(), drawer, "value", NOW).await.unwrap(), Some(3));
-        assert_eq!(sweep(&db, late, MINUTE).await.unwrap(), 0, "kept, to tell a replay");
-        assert_eq!(sweep(&db, late + MINUTE + MINUTE, MINUTE).await.unwrap(), 1);
     }
 
     #[tokio::test]

@@ -59,8 +59,12 @@ async fn l05_with_the_database_gone_errors_stay_generic_and_keys_and_bundles_are
     let client = plane.machine(tenant.id()).await;
     plane.token(&client).await;
     let (jwks, bundle) = (plane.get("/idp/jwks").await.body, plane.get("/bundle").await.body);
+    assert_eq!(plane.get("/readyz").await.status, StatusCode::OK);
     cluster.stop().unwrap();
 
+    // Better left alone, and alive all the same.
+    assert_eq!(plane.get("/readyz").await.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(plane.get("/healthz").await.status, StatusCode::OK);
     let reply = plane.ask(&client, "").await;
     assert_eq!(reply.status, StatusCode::INTERNAL_SERVER_ERROR);
     let id = reply.header("x-request-id");

@@ -132,7 +132,7 @@ async fn l02_apart_the_bundle_is_on_its_own_listener_and_nowhere_else() {
     };
     let ((listener, public), (bundle_listener, private)) = (bind().await, bind().await);
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = Server::new(control.clone());
+    let server = Server::new(control.clone()).with_metrics(|| "partywall_up 1\n".to_owned());
     let serving = tokio::spawn(server.serve_apart(listener, bundle_listener, async {
         let _ = stopped.await;
     }));
@@ -142,8 +142,13 @@ async fn l02_apart_the_bundle_is_on_its_own_listener_and_nowhere_else() {
         ("/bundle", 404, 200),
         ("/bundle/key", 404, 200),
         ("/bundle?after=1", 404, 200),
+        ("/metrics", 404, 200),
         ("/idp/jwks", 200, 404),
         ("/idp/.well-known/openid-configuration", 200, 404),
+        // Whoever administers is asked who they are.
+        ("/idp/admin/v1/tenants", 401, 404),
+        ("/healthz", 200, 200),
+        ("/readyz", 200, 200),
     ] {
         assert_eq!(status(format!("{public}{path}")).await, on_public, "{path}");
         assert_eq!(status(format!("{private}{path}")).await, on_private, "{path}");

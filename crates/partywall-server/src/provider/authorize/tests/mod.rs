@@ -21,6 +21,8 @@ use crate::{
 
 mod conformance_basic;
 mod conformance_logout;
+mod crash;
+mod nodes;
 
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
