@@ -5,8 +5,8 @@ use std::{io, net::SocketAddr, path::PathBuf, process::ExitCode, sync::Arc, time
 use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use partywall::SystemClock;
 use partywall_server::{
-    ControlPlane, DatabaseConfig, MailConfig, OpenError, Resources, SealError, SealingKey, Secret,
-    SecretError, SecretSource, Server, ServerConfig,
+    ControlPlane, DatabaseConfig, MailConfig, OpenError, Proxies, Resources, SealError, SealingKey,
+    Secret, SecretError, SecretSource, Server, ServerConfig,
 };
 use tokio::{
     net::TcpListener,
@@ -92,6 +92,11 @@ async fn serve(
     let control =
         ControlPlane::open(settings(&section, issuers)?, Arc::new(SystemClock::default())).await?;
     terminal.hint(format_args!("{} is served on http://{address}", section.issuer));
+    if section.proxies.is_empty() && section.issuer.starts_with("https://") {
+        terminal.hint(format_args!(
+            "no `proxies` are named: behind one, all clients seem to be in one network, which is then not held to a rate"
+        ));
+    }
     if let Some((_, address)) = &apart {
         terminal.hint(format_args!("the bundle is served on http://{address} only"));
     }
@@ -180,6 +185,8 @@ pub(crate) fn settings(
     settings.keys.rotate_every = section.rotation.duration();
     settings.bundle.lifetime = section.bundle_lifetime.duration();
     settings.passwords = section.passwords.into();
+    settings.rates = section.rates.into();
+    settings.proxies = Proxies::of(section.proxies.iter().map(String::as_str))?;
     settings.mail = section.mail.as_ref().map(mail).transpose()?;
     // Its own tokens are trusted by the keys it signs them with, wherever else it is configured.
     settings.external_issuers =

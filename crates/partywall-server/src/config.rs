@@ -8,6 +8,7 @@ use partywall::token::IssuerConfig;
 use crate::{
     keys::{KeyPolicy, SealingKey},
     mail::{InvalidMail, MailConfig},
+    rate::{Proxies, Rate},
     storage::DatabaseConfig,
 };
 
@@ -37,6 +38,10 @@ pub struct ServerConfig {
     /// machine, or in a private network. Whoever registers an application can then have requests
     /// sent there.
     pub call_private_addresses: bool,
+    /// Reverse proxies that are believed when they say whom they ask for.
+    pub proxies: Proxies,
+    /// How much may be asked for.
+    pub rates: Rates,
     /// Other issuers whose tokens enforcement points accept.
     pub external_issuers: Vec<IssuerConfig>,
 }
@@ -61,6 +66,8 @@ impl ServerConfig {
             passwords: PasswordConfig::default(),
             mail: None,
             call_private_addresses: false,
+            proxies: Proxies::none(),
+            rates: Rates::default(),
             external_issuers: Vec::new(),
         }
     }
@@ -69,6 +76,7 @@ impl ServerConfig {
     pub(crate) fn check(&self) -> Result<(), ConfigError> {
         let Self { keys, bundle, token_lifetime, passwords, .. } = self;
         passwords.check()?;
+        self.rates.check()?;
         if let Some(mail) = &self.mail {
             mail.check()?;
         }
@@ -146,6 +154,40 @@ impl Default for PasswordConfig {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self { memory_kib: 19 * 1024, passes: 2, lanes: 1, threads: (cores / 2).clamp(1, 64) }
+    }
+}
+
+/// How much may be asked for, of each server.
+///
+/// What a stranger asks for is what we do for those who have not shown who they are: sign-ins
+/// begin, passwords and codes are tried, mails and codes for devices are written. A sign-in with a
+/// password is two.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Rates {
+    /// By strangers from one network: an IPv4 address, or an IPv6 /56.
+    pub of_a_network: Rate,
+    /// By strangers from everywhere, for one tenant, where a request names one.
+    pub of_a_tenant: Rate,
+    /// Of the admin API, by one administrator or operator.
+    pub of_an_administrator: Rate,
+}
+
+impl Rates {
+    fn check(&self) -> Result<(), ConfigError> {
+        let Self { of_a_network, of_a_tenant, of_an_administrator } = self;
+        [of_a_network, of_a_tenant, of_an_administrator].into_iter().try_for_each(Rate::check)
+    }
+}
+
+impl Default for Rates {
+    /// 600 a minute and 1,000 at once from a network, which is a large office on Monday morning;
+    /// ten times that for a tenant; 200 a second for an administrator.
+    fn default() -> Self {
+        Self {
+            of_a_network: Rate { per_minute: 600, at_once: 1_000 },
+            of_a_tenant: Rate { per_minute: 6_000, at_once: 10_000 },
+            of_an_administrator: Rate { per_minute: 12_000, at_once: 200 },
+        }
     }
 }
 
@@ -340,6 +382,15 @@ pub enum ConfigError {
         "passwords: expected memory of 8 KiB a lane to 1 GiB, 1 to 16 passes, 1 to 16 lanes, 1 to 64 threads"
     )]
     Passwords,
+    /// Not a proxy's address.
+    #[error("proxy {given:?}: expected an address, or a prefix such as 10.0.0.0/8")]
+    Proxy {
+        /// What was given.
+        given: String,
+    },
+    /// Nobody, or everybody at once.
+    #[error("expected 1 to 60,000,000 a minute, and 1 to 1,000,000 at once")]
+    Rate,
     /// Tokens would live too long, or not at all.
     #[error("token lifetime {given:?}: expected between one second and 24 hours")]
     TokenLifetime {

@@ -1,10 +1,15 @@
 //! Connections: accepted, bounded, and ended. A client that dawdles costs a socket for some
 //! seconds and nobody else anything.
 
-use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
+use std::{future::Future, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
-use axum::Router;
-use hyper::server::conn::http1;
+use axum::{Router, extract::ConnectInfo};
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::http1,
+    service::{Service as _, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::graceful::GracefulShutdown,
@@ -45,11 +50,15 @@ pub(crate) async fn serve(
     let (alive, ended) = watch::channel(());
     let mut shutdown = pin!(shutdown);
     loop {
-        let (stream, slot) = tokio::select! {
+        let (stream, peer, slot) = tokio::select! {
             accepted = accept(&listener, &slots) => accepted?,
             () = &mut shutdown => break,
         };
-        let service = TowerToHyperService::new(router.clone());
+        let routed = TowerToHyperService::new(router.clone());
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(ConnectInfo(peer));
+            routed.call(request)
+        });
         let connection = graceful.watch(
             http.serve_connection(TokioIo::new(Impatient::new(stream, TAKEN_WITHIN)), service),
         );
@@ -80,12 +89,12 @@ pub(crate) async fn serve(
 async fn accept(
     listener: &TcpListener,
     slots: &Arc<Semaphore>,
-) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
     let slot = Arc::clone(slots).acquire_owned().await.map_err(io::Error::other)?;
     let mut pause = SHORTEST_PAUSE;
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return Ok((stream, slot)),
+            Ok((stream, peer)) => return Ok((stream, peer, slot)),
             Err(error) if is_for_good(&error) => return Err(error),
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");

@@ -4,30 +4,31 @@ use std::time::Duration;
 
 use axum::{
     Json, Router,
-    extract::{MatchedPath, Request},
+    extract::{MatchedPath, Request, State},
     http::{
         HeaderName, HeaderValue, StatusCode,
         header::{
-            CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+            CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+            X_CONTENT_TYPE_OPTIONS,
         },
     },
-    middleware::{Next, from_fn},
+    middleware::{Next, from_fn, from_fn_with_state},
     response::{IntoResponse, Response},
 };
 use serde_json::json;
 use tower_http::{limit::RequestBodyLimitLayer, timeout::TimeoutLayer};
 use tracing::Instrument;
 
-use crate::{admin::Problem, random};
+use crate::{admin::Problem, control::ControlPlane, random, rate::Network};
 
 /// Bounds what a request may send and how long its answer may take, and makes every error that an
 /// endpoint does not word itself a generic one (L-05).
-pub(crate) fn guard(router: Router, timeout: Duration) -> Router {
+pub(crate) fn guard(router: Router, control: &ControlPlane, timeout: Duration) -> Router {
     router
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, timeout))
         .layer(RequestBodyLimitLayer::new(MAX_BODY))
         .layer(from_fn(refuse_token_in_query))
-        .layer(from_fn(answer_with_request_id))
+        .layer(from_fn_with_state(control.clone(), answer_with_request_id))
 }
 
 /// Whether an `If-None-Match` names `etag` (RFC 9110 13.1.2, weak comparison).
@@ -46,24 +47,41 @@ impl RequestId {
     }
 }
 
-async fn answer_with_request_id(mut request: Request, next: Next) -> Response {
-    let random = aws_lc_rs::rand::SystemRandom::new();
-    let Ok(id) = random::opaque_id(&random) else {
+async fn answer_with_request_id(
+    State(control): State<ControlPlane>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let Ok(id) = random::opaque_id(&control.inner.random) else {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
-    let span = tracing::info_span!("request", request.id = id, path = request.uri().path());
-    request.extensions_mut().insert(RequestId(id.clone()));
-    // The route, and never the address: nobody outside may make labels (T-12).
+    // The route, and never the address: nobody outside may make labels (T-12), and what stands in
+    // a link out of a mail lets people in (L-02).
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let route = route.unwrap_or_else(|| "none".to_owned());
+    let method = request.method().clone();
+    let network =
+        Network::of(request.extensions(), request.headers(), &control.inner.config.proxies);
+    let span =
+        tracing::info_span!("request", request.id = id, %method, route, client.network = %network);
+    request.extensions_mut().insert(RequestId(id.clone()));
+    request.extensions_mut().insert(network);
     let began = std::time::Instant::now();
-    let mut response = next.run(request).instrument(span).await;
-    note(route, response.status(), began.elapsed());
+    let mut response = next.run(request).instrument(span.clone()).await;
+    let status = response.status();
+    if status.is_client_error() {
+        // Whoever refused said why, in the same span. This is said whatever they forgot (L-01).
+        span.in_scope(|| tracing::info!(event = "request.refused", status = status.as_u16()));
+    }
+    note(route, status, began.elapsed());
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         // Worded by the admin API, which has its own form of errors (RFC 9457).
         let (parts, _) = response.into_parts();
         response = problem.answer(&id);
-        if let Some(challenge) = parts.headers.get(WWW_AUTHENTICATE) {
-            response.headers_mut().insert(WWW_AUTHENTICATE, challenge.clone());
+        for name in [WWW_AUTHENTICATE, RETRY_AFTER] {
+            if let Some(value) = parts.headers.get(&name) {
+                response.headers_mut().insert(name, value.clone());
+            }
         }
         return identified(response, &id);
     }
@@ -85,8 +103,7 @@ async fn answer_with_request_id(mut request: Request, next: Next) -> Response {
     identified(response, &id)
 }
 
-fn note(route: Option<String>, status: StatusCode, took: Duration) {
-    let route = route.unwrap_or_else(|| "none".to_owned());
+fn note(route: String, status: StatusCode, took: Duration) {
     let class = match status.as_u16() {
         ..300 => "2xx",
         300..400 => "3xx",
@@ -127,6 +144,7 @@ fn error_code(status: StatusCode) -> &'static str {
         StatusCode::NOT_FOUND => "not_found",
         StatusCode::METHOD_NOT_ALLOWED => "method_not_allowed",
         StatusCode::PAYLOAD_TOO_LARGE => "content_too_large",
+        StatusCode::TOO_MANY_REQUESTS => "too_many_requests",
         StatusCode::SERVICE_UNAVAILABLE => "temporarily_unavailable",
         status if status.is_client_error() => "invalid_request",
         _ => "server_error",

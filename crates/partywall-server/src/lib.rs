@@ -59,13 +59,14 @@ mod login;
 mod mail;
 mod provider;
 mod random;
+mod rate;
 mod secret;
 mod server;
 mod storage;
 
 pub use bundle::{CompileError, PublishedBundle};
 pub use config::{
-    BundlePolicy, ConfigError, Issuer, PasswordConfig, Resource, Resources, ServerConfig,
+    BundlePolicy, ConfigError, Issuer, PasswordConfig, Rates, Resource, Resources, ServerConfig,
 };
 pub use control::{
     ADMIN_SCOPE, Account, AccountId, AccountStatus, Actor, Administrator, AdministratorPatch,
@@ -86,6 +87,7 @@ pub use keys::{
 pub use login::{actions::Invitation, factors::password::HasherError};
 pub use mail::{InvalidMail, MailConfig, MailError};
 pub use random::RandomError;
+pub use rate::{Proxies, Rate};
 pub use secret::{Secret, SecretError, SecretFile, SecretSource};
 pub use server::Server;
 pub use storage::{DatabaseConfig, StorageError};

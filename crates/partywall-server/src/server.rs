@@ -44,7 +44,8 @@ impl Server {
 
     /// What load balancers ask.
     fn health_router(&self) -> Router {
-        guard(health::routes().with_state(self.control.clone()), Duration::from_secs(10))
+        let routes = health::routes().with_state(self.control.clone());
+        guard(routes, &self.control, Duration::from_secs(10))
     }
 
     /// What those ask who watch over the server.
@@ -53,14 +54,15 @@ impl Server {
         let answer = move || async move {
             ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], render()).into_response()
         };
-        guard(Router::new().route("/metrics", get(answer)), Duration::from_secs(10))
+        let routes = Router::new().route("/metrics", get(answer));
+        guard(routes, &self.control, Duration::from_secs(10))
     }
 
     /// The admin API's endpoints: for operators and for tenants' administrators, each of whom
     /// shows who they are.
     pub fn admin_router(&self) -> Router {
         let routes = admin::routes(&self.control).with_state(self.control.clone());
-        guard(routes, Duration::from_secs(10))
+        guard(routes, &self.control, Duration::from_secs(10))
     }
 
     /// The identity provider's endpoints: for everybody.
@@ -68,14 +70,14 @@ impl Server {
         let routes = provider::routes(&self.control)
             .merge(login::routes(&self.control))
             .with_state(self.control.clone());
-        guard(routes, Duration::from_secs(10))
+        guard(routes, &self.control, Duration::from_secs(10))
     }
 
     /// The bundle's endpoints: for enforcement points. A bundle lists every tenant by name, so
     /// where the provider faces the internet this belongs on a listener that does not.
     pub fn bundle_router(&self) -> Router {
         let routes = bundle::routes().with_state(self.control.clone());
-        guard(routes, Duration::from_secs(60))
+        guard(routes, &self.control, Duration::from_secs(60))
     }
 
     /// Serves all endpoints on `listener` until `shutdown` completes, then gives requests under

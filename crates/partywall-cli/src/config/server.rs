@@ -9,10 +9,12 @@ use serde::Serialize;
 use toml::Spanned;
 
 pub(crate) use people::{Mail, Passwords};
+pub(crate) use rates::AskedFor;
 
 use super::{Lasting, Reading, SecretRef, Secrets, document::Section, urls, values::OneOrMore};
 
 mod people;
+mod rates;
 
 /// What `partywall serve` runs.
 #[derive(Debug, Serialize)]
@@ -40,6 +42,11 @@ pub(crate) struct Server {
     pub(crate) bundle_lifetime: Lasting,
     /// How passwords are hashed.
     pub(crate) passwords: Passwords,
+    /// How much may be asked for.
+    pub(crate) rates: AskedFor,
+    /// Reverse proxies that are believed when they say whom they ask for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) proxies: Vec<String>,
     /// Where it gives up mail; without it nobody is invited by mail.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) mail: Option<Mail>,
@@ -76,6 +83,8 @@ impl Server {
         let rotation = read_rotation(&mut section);
         let bundle_lifetime = read_bundle_lifetime(&mut section);
         let passwords = Passwords::read(&mut section);
+        let rates = AskedFor::read(&mut section);
+        let proxies = rates::read_proxies(&mut section);
         let mail = section.section("mail", "[server.mail]");
         let has_mail = mail.is_some();
         let mail = mail.and_then(|section| Mail::read(section, reading));
@@ -95,6 +104,8 @@ impl Server {
             rotation,
             bundle_lifetime,
             passwords,
+            rates,
+            proxies,
             mail,
         })
     }

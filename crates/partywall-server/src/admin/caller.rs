@@ -1,6 +1,6 @@
 //! Who asks, and what they may touch.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use axum::{
     extract::{FromRequestParts, RawPathParams, Request, State},
@@ -11,7 +11,7 @@ use axum::{
 use partywall::{Role, TenantId, TenantStatus, token::TokenFacts};
 use serde_json::json;
 
-use super::{ApiError, audience, pace::Pace};
+use super::{ApiError, audience};
 use crate::{
     control::{
         ADMIN_SCOPE, Actor, ClientId, ControlError, ControlPlane, MachineStatus, UserId,
@@ -23,6 +23,7 @@ use crate::{
         dpop::{self, DpopError},
         own_token::{self, OwnTokenError},
     },
+    rate::Meter,
     storage::{
         StorageError, machines,
         security_events::{self, SecurityEvent},
@@ -261,12 +262,13 @@ fn caller_of(parts: &Parts) -> Result<Caller, ApiError> {
 #[derive(Clone)]
 pub(super) struct Gate {
     control: ControlPlane,
-    pace: Pace,
+    pace: Arc<Meter>,
 }
 
 impl Gate {
     pub(super) fn new(control: ControlPlane) -> Self {
-        Self { control, pace: Pace::default() }
+        let pace = Meter::new(control.inner.config.rates.of_an_administrator, 1 << 12);
+        Self { control, pace: Arc::new(pace) }
     }
 }
 
@@ -278,8 +280,8 @@ pub(super) async fn authenticate(
 ) -> Response {
     match identify(&gate.control, request.headers(), request.method(), request.uri()).await {
         Ok(caller) => {
-            if !gate.pace.allows(&caller.key(), gate.control.now()) {
-                return ApiError::TooMany.into_response();
+            if let Err(fast) = gate.pace.draw(&caller.key()) {
+                return ApiError::from(fast).into_response();
             }
             request.extensions_mut().insert(caller);
             next.run(request).await

@@ -27,7 +27,6 @@ mod idempotency;
 mod machines;
 mod memberships;
 mod openapi;
-mod pace;
 mod paging;
 mod path;
 mod precondition;

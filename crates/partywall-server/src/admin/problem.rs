@@ -7,7 +7,7 @@ use axum::{
     Json,
     http::{
         HeaderValue, StatusCode,
-        header::{CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE},
+        header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
     },
     response::{IntoResponse, Response},
 };
@@ -16,6 +16,7 @@ use serde_json::json;
 use crate::{
     control::{ControlError, InvalidApiKey},
     keys::KeyError,
+    rate::TooFast,
     storage::StorageError,
 };
 
@@ -73,8 +74,8 @@ pub(super) enum ApiError {
     UnderWay,
     #[error("no mail is set up")]
     NoMail,
-    #[error("too many requests")]
-    TooMany,
+    #[error(transparent)]
+    TooFast(#[from] TooFast),
     #[error(transparent)]
     Control(#[from] ControlError),
 }
@@ -149,11 +150,11 @@ impl ApiError {
                 "no-mail",
                 "this server sends no mail: let an operator invite on its command line",
             ),
-            Self::TooMany => problem(
-                StatusCode::TOO_MANY_REQUESTS,
-                "too-many-requests",
-                "more than 200 requests in one second: slow down",
-            ),
+            Self::TooFast(fast) => Problem {
+                status: StatusCode::TOO_MANY_REQUESTS,
+                code: "too-many-requests",
+                detail: Cow::Owned(fast.to_string()),
+            },
             Self::Control(error) => of_control(error),
         }
     }
@@ -230,6 +231,10 @@ impl IntoResponse for ApiError {
         if let Some(challenge) = challenge {
             let challenge = HeaderValue::from_static(challenge);
             response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+        }
+        if let Self::TooFast(fast) = self {
+            let wait = HeaderValue::from(fast.retry_after().as_secs());
+            response.headers_mut().insert(RETRY_AFTER, wait);
         }
         response.extensions_mut().insert(problem);
         response

@@ -24,6 +24,7 @@ use crate::{
     mail::{MailError, Post},
     provider::{device, logout::caller::Caller},
     random::RandomError,
+    rate::Strangers,
     storage::{
         AuditEvent, Change, Database, StorageError, directory,
         policy::{self, Policy},
@@ -108,6 +109,7 @@ pub(crate) struct Inner {
     pub(crate) bundle_signer: BundleSigner,
     pub(crate) refresh_key: RefreshKey,
     pub(crate) device_guesses: device::Guesses,
+    pub(crate) strangers: Strangers,
     pub(crate) publisher: Publisher,
     /// The latest generation known here; long polls wait on it.
     pub(crate) generation: watch::Sender<Generation>,
@@ -144,6 +146,7 @@ impl ControlPlane {
         let post = config.mail.as_ref().map(Post::to).transpose().map_err(ConfigError::Mail)?;
         let hasher = Hasher::start(&config.passwords, &random)?;
         let caller = Caller::new(config.call_private_addresses);
+        let strangers = Strangers::new(&config.rates);
         let control = Self {
             inner: Arc::new(Inner {
                 config,
@@ -159,6 +162,7 @@ impl ControlPlane {
                 bundle_signer,
                 refresh_key,
                 device_guesses: device::Guesses::default(),
+                strangers,
                 publisher: Publisher::default(),
                 generation: watch::Sender::new(Generation(0)),
                 polls: Semaphore::new((crate::connections::at_most() / 4).max(1)),

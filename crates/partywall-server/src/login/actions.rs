@@ -648,7 +648,7 @@ mod tests {
         let text = world.invited(&ada).await;
         let account = world.accept(&text, "correct horse battery").await.unwrap();
         let headers = axum::http::HeaderMap::new();
-        let browser = session::Browser::of(&headers);
+        let browser = session::Browser::of(&headers, crate::rate::Network::default());
         let proof = Proof::of([Amr::Password], world.control.now());
         let begun = session::begin(&world.control, &browser, &account.id, &proof).await.unwrap();
         let admitted =

@@ -22,6 +22,7 @@ use super::{
 use crate::{
     control::{AccountId, ControlPlane, Email},
     provider::{At, Form},
+    rate::Network,
     secret::Secret,
 };
 
@@ -42,12 +43,14 @@ pub(super) async fn forgot(State(control): State<ControlPlane>, at: At, uri: Uri
 pub(super) async fn ask_for_reset(
     State(control): State<ControlPlane>,
     at: At,
+    network: Network,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
 ) -> PageResult {
     let form = posted(&at, &uri, &headers, &body);
-    let answered = form.map(|form| {
+    let answered = form.and_then(|form| {
+        control.inner.strangers.draw(network, at.tenant())?;
         if let Some(email) = form.get("email").and_then(|email| email.parse::<Email>().ok()) {
             let (control, tenant) = (control.clone(), at.tenant().cloned());
             tokio::spawn(async move {
@@ -58,7 +61,7 @@ pub(super) async fn ask_for_reset(
                 }
             });
         }
-        page::see_other(&format!("{}{FORGOT}?sent", at.issuer()), &[])
+        Ok(page::see_other(&format!("{}{FORGOT}?sent", at.issuer()), &[]))
     });
     PageResult::of(&control, &at, answered)
 }

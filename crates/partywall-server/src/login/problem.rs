@@ -20,6 +20,7 @@ use crate::{
     keys::SealError,
     provider::At,
     random::RandomError,
+    rate::TooFast,
     storage::StorageError,
 };
 
@@ -38,6 +39,8 @@ pub(super) enum PageError {
     NotFound,
     #[error(transparent)]
     Busy(#[from] Busy),
+    #[error(transparent)]
+    TooFast(#[from] TooFast),
     #[error(transparent)]
     Storage(#[from] StorageError),
     #[error(transparent)]
@@ -140,6 +143,17 @@ impl PageError {
                     "Wait a few seconds, and try again.",
                 );
                 let wait = HeaderValue::from(Busy::RETRY_AFTER.as_secs());
+                response.headers_mut().insert(RETRY_AFTER, wait);
+                response
+            }
+            Self::TooFast(fast) => {
+                let mut response = page(
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "Too many tries at once",
+                    "From where you are, or at your organisation, there are more than we take. \
+                     Wait a few seconds, and try again.",
+                );
+                let wait = HeaderValue::from(fast.retry_after().as_secs());
                 response.headers_mut().insert(RETRY_AFTER, wait);
                 response
             }

@@ -19,6 +19,7 @@ use super::{Admitted, Entry, Path, Proof, Refusal, admit};
 use crate::{
     control::{AccountId, ControlPlane},
     random::{self, RandomError},
+    rate::Network,
     secret::Secret,
     storage::{
         StorageError,
@@ -34,20 +35,27 @@ pub(crate) struct Browser {
     /// What it is recognised by while it signs in: see [`Binding`](super::binding::Binding).
     binding: Option<Secret<String>>,
     user_agent: String,
+    network: Network,
 }
 
 impl Browser {
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
+    pub(crate) fn of(headers: &HeaderMap, network: Network) -> Self {
         let user_agent = headers.get(USER_AGENT).and_then(|value| value.to_str().ok());
         Self {
             cookie: cookie(headers, COOKIE_NAME).map(Secret::new),
             binding: cookie(headers, super::binding::COOKIE_NAME).map(Secret::new),
             user_agent: user_agent.unwrap_or_default().chars().take(MAX_USER_AGENT).collect(),
+            network,
         }
     }
 
     pub(super) fn binding(&self) -> Option<&Secret<String>> {
         self.binding.as_ref()
+    }
+
+    /// Where it is, as far as addresses tell.
+    pub(super) fn network(&self) -> Network {
+        self.network
     }
 
     /// What its session is known by here; nothing, where it has no cookie.
@@ -70,9 +78,10 @@ impl FromRequestParts<ControlPlane> for Browser {
 
     async fn from_request_parts(
         parts: &mut Parts,
-        _control: &ControlPlane,
+        control: &ControlPlane,
     ) -> Result<Self, Infallible> {
-        Ok(Self::of(&parts.headers))
+        let network = Network::from_request_parts(parts, control).await?;
+        Ok(Self::of(&parts.headers, network))
     }
 }
 
@@ -351,7 +360,7 @@ mod tests {
             let pair = cookie.split(';').next().unwrap();
             headers.insert(COOKIE, HeaderValue::from_str(pair).unwrap());
         }
-        Browser::of(&headers)
+        Browser::of(&headers, Network::default())
     }
 
     async fn member(control: &ControlPlane, slug: &str, email: &str) -> User {

@@ -32,9 +32,10 @@ use super::{
     scope,
 };
 use crate::{
-    control::{ApplicationId, ControlPlane, Grant, Scope, UserId},
+    control::{ApplicationId, ClientAuthentication, ControlPlane, Grant, Scope, UserId},
     login::{Admitted, Proof},
     random::{self, RandomError},
+    rate::{Network, TooFast},
     storage::{
         StorageError, applications,
         single_use::{self, Drawer, Kind},
@@ -53,6 +54,7 @@ pub(super) const INTERVAL: Duration = Duration::from_secs(5);
 pub(super) async fn handler(
     State(control): State<ControlPlane>,
     at: At,
+    network: Network,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
@@ -63,6 +65,9 @@ pub(super) async fn handler(
         Client::Application(app) if app.registration.grants.contains(&Grant::DeviceCode) => app,
         Client::Application(_) | Client::Machine(_) => return Err(DeviceError::Unauthorized),
     };
+    if application.authentication == ClientAuthentication::None {
+        control.inner.strangers.draw(network, application.tenant.as_ref())?;
+    }
     let now = control.now();
     let random = &control.inner.random;
     let (id, secret) = (random::opaque_id(random)?, single_use::draw(random)?);
@@ -326,6 +331,8 @@ pub(super) enum DeviceError {
     #[error(transparent)]
     Issue(#[from] IssueError),
     #[error(transparent)]
+    TooFast(#[from] TooFast),
+    #[error(transparent)]
     Storage(#[from] StorageError),
     #[error(transparent)]
     Random(#[from] RandomError),
@@ -337,6 +344,7 @@ impl DeviceError {
         match self {
             Self::Form(error) => Some(error.answer()),
             Self::Client(error) => error.answer(),
+            Self::TooFast(fast) => Some(OAuthError::too_fast(fast)),
             Self::Unauthorized => Some(OAuthError::bad_request(
                 "unauthorized_client",
                 "this client is not registered for this grant",

@@ -188,7 +188,7 @@ impl Scene {
     /// The cookie of a browser in which `account`'s owner showed `amr` just now.
     pub(crate) async fn signed_in(&self, user: &User, amr: &[Amr]) -> String {
         let proof = Proof::of(amr.iter().copied(), self.clock.now());
-        let nobody = Browser::of(&axum::http::HeaderMap::new());
+        let nobody = Browser::of(&axum::http::HeaderMap::new(), crate::rate::Network::default());
         let account = user.account.as_ref().unwrap();
         let begun = session::begin(&self.control, &nobody, account, &proof).await.unwrap();
         let cookie = begun.set_cookie.unwrap();

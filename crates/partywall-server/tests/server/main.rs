@@ -22,11 +22,15 @@ mod policy;
 #[cfg(test)]
 mod postgres;
 #[cfg(test)]
+mod refusals;
+#[cfg(test)]
 mod revocation;
 #[cfg(test)]
 mod serving;
 #[cfg(test)]
 mod state;
+#[cfg(test)]
+mod strangers;
 #[cfg(test)]
 mod support;
 #[cfg(test)]

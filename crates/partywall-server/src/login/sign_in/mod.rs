@@ -327,6 +327,7 @@ pub(super) async fn begin(
     goal: Goal,
     why: Why,
 ) -> Result<Response, PageError> {
+    control.inner.strangers.draw(browser.network(), goal.tenant())?;
     let (binding, cookie) = Binding::of_or_new(browser, &control.inner.random)?;
     let hint = match &goal {
         Goal::Application(request) => request.login_hint.clone(),

@@ -75,6 +75,13 @@ async fn submit(
             under_way.keep(&sign_in).await
         }
         ("cancel", _) => under_way.cancel(sign_in).await,
+        // What is tried costs the server work, and the guesser nothing.
+        ("password" | "passkey" | "second_factor" | "enrol", _)
+            if let Err(fast) =
+                control.inner.strangers.draw(browser.network(), sign_in.goal.tenant()) =>
+        {
+            Err(fast.into())
+        }
         ("identify", Step::Identify) => identify(under_way, sign_in, &form).await,
         ("password", Step::Password { email }) => {
             check_password(under_way, sign_in, email, &form).await

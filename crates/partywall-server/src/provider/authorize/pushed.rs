@@ -18,7 +18,7 @@ use super::{
     request::{self, Asker, AskerError, RequestError},
 };
 use crate::{
-    control::{Application, ControlPlane},
+    control::{Application, ClientAuthentication, ControlPlane},
     provider::{
         at::At,
         client_auth::{self, Client, ClientAuthError},
@@ -27,6 +27,7 @@ use crate::{
         oauth_error::{NOT_STORED, OAuthError},
     },
     random::RandomError,
+    rate::{Network, TooFast},
     storage::{
         StorageError,
         single_use::{self, Drawer, Kind},
@@ -42,6 +43,7 @@ const PREFIX: &str = "urn:ietf:params:oauth:request_uri:";
 pub(in crate::provider) async fn handler(
     State(control): State<ControlPlane>,
     at: At,
+    network: Network,
     uri: Uri,
     headers: HeaderMap,
     body: Bytes,
@@ -49,6 +51,9 @@ pub(in crate::provider) async fn handler(
     let form = Form::of_request(&uri, &headers, &body)?;
     let client = client_auth::authenticate(&control, &at, &headers, &form).await?;
     let Client::Application(application) = client else { return Err(PushError::NotAnApplication) };
+    if application.authentication == ClientAuthentication::None {
+        control.inner.strangers.draw(network, application.tenant.as_ref())?;
+    }
     // RFC 9126 2.1, step 2.
     if form.get("request_uri").is_some() {
         return Err(PushError::RequestUri);
@@ -127,6 +132,8 @@ pub(in crate::provider) enum PushError {
     #[error(transparent)]
     Dpop(#[from] DpopError),
     #[error(transparent)]
+    TooFast(#[from] TooFast),
+    #[error(transparent)]
     Storage(#[from] StorageError),
     #[error(transparent)]
     Random(#[from] RandomError),
@@ -139,6 +146,7 @@ impl PushError {
         match self {
             Self::Form(error) => Some(error.answer()),
             Self::Client(error) => error.answer(),
+            Self::TooFast(fast) => Some(OAuthError::too_fast(fast)),
             Self::NotAnApplication => {
                 bad("unauthorized_client", "this client does not sign people in")
             }

@@ -36,7 +36,7 @@ async fn signs_in_again(scene: &Scene, with: With<'_>) -> Reply {
     let cookie = signed_in(scene).await;
     let mut headers = HeaderMap::new();
     headers.insert("cookie", cookie.parse().unwrap());
-    let browser = Browser::of(&headers);
+    let browser = Browser::of(&headers, crate::rate::Network::default());
     let control = &scene.control;
     let session = browser.session(control).await.unwrap().unwrap();
     let admitted = session::admit_session(control, &session, &scene.tenant).await.unwrap().unwrap();
