@@ -8,7 +8,10 @@ use serde_json::{Value, json};
 
 use scene::Scene;
 
+mod api;
+mod browser;
 mod parts;
+mod postbox;
 mod scene;
 
 const DEVICE_CODE: &str = "urn:ietf:params:oauth:grant-type:device_code";

@@ -55,16 +55,23 @@ async fn run(mut command: Command, script: &str, judged: &Value) -> String {
     let failed = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{script}, {}:\n{said}{failed}", output.status);
     assert!(!said.trim().is_empty(), "{script} tried nothing:\n{failed}");
+    print!("{said}");
     said.into_owned()
 }
 
-fn missing(what: &str) -> Option<String> {
+pub(super) fn missing<T>(what: &str) -> Option<T> {
     assert!(env::var_os("CI").is_none(), "{what} not here: run scripts/install");
     eprintln!("SKIPPED: {what} not here; scripts/install brings them");
     None
 }
 
-fn cache() -> PathBuf {
+/// Debian's Chromium, or the one that `CHROMIUM` names.
+pub(super) fn chromium() -> Option<PathBuf> {
+    let named = env::var_os("CHROMIUM").map_or_else(|| "/usr/bin/chromium".into(), PathBuf::from);
+    if named.exists() { Some(named) } else { missing("Chromium is") }
+}
+
+pub(super) fn cache() -> PathBuf {
     let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
     let cache = cache.or_else(|| env::var_os("HOME").map(|home| Path::new(&home).join(".cache")));
     cache.unwrap_or_default().join("partywall")

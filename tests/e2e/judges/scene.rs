@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
-const TESTER: Actor = Actor::System("test");
+pub(super) const TESTER: Actor = Actor::System("test");
 const API: &str = "https://api.test";
 const OTHER_API: &str = "https://other-api.test";
 
@@ -27,16 +27,23 @@ pub(super) struct Scene {
 impl Scene {
     /// The whole server, by the real clock, with a tenant.
     pub(super) async fn start() -> Self {
+        Self::start_as("127.0.0.1", |_| {}).await
+    }
+
+    /// As [`start`](Self::start), under one of this machine's names, configured otherwise.
+    pub(super) async fn start_as(host: &str, configure: impl FnOnce(&mut ServerConfig)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         // With a path, where clients that guess addresses go wrong.
-        let issuer = format!("http://{}/idp", listener.local_addr().unwrap());
-        let config = ServerConfig::new(
+        let port = listener.local_addr().unwrap().port();
+        let issuer = format!("http://{host}:{port}/idp");
+        let mut config = ServerConfig::new(
             DatabaseConfig::Sqlite { path: dir.path().join("control.db") },
             SealingKey::read_or_create(&SecretFile::at(dir.path().join("sealing.key"))).unwrap(),
             issuer.parse().unwrap(),
             Resources::new(API.parse().unwrap(), [OTHER_API.parse().unwrap()]),
         );
+        configure(&mut config);
         let clock = Arc::new(SystemClock::default());
         let control = ControlPlane::open(config, clock).await.unwrap();
         let (stop, stopped) = oneshot::channel();
@@ -44,7 +51,7 @@ impl Scene {
             let _ = stopped.await;
         });
         let served = tokio::spawn(serving);
-        let tenant = tenant(&control, "acme").await;
+        let tenant = new_tenant(&control, "acme").await;
         Self { control, tenant, issuer, stop, served, _dir: dir }
     }
 
@@ -59,6 +66,10 @@ impl Scene {
         judged
     }
 
+    pub(super) async fn another_tenant(&self, slug: &str) -> TenantId {
+        new_tenant(&self.control, slug).await
+    }
+
     /// A machine of the tenant.
     pub(super) async fn robot(&self) -> Value {
         machine(&self.control, &self.tenant).await
@@ -66,7 +77,7 @@ impl Scene {
 
     /// A machine of another tenant.
     pub(super) async fn stranger(&self) -> Value {
-        machine(&self.control, &tenant(&self.control, "stranger").await).await
+        machine(&self.control, &self.another_tenant("stranger").await).await
     }
 
     /// A member of the tenant who is invited, and the password they will choose.
@@ -101,7 +112,7 @@ impl Scene {
     }
 }
 
-async fn tenant(control: &ControlPlane, slug: &str) -> TenantId {
+async fn new_tenant(control: &ControlPlane, slug: &str) -> TenantId {
     let new = NewTenant::new(slug.parse().unwrap(), "free".parse().unwrap(), Default::default());
     control.create_tenant(&TESTER, new).await.unwrap().id().clone()
 }
