@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use scene::Scene;
 
+mod apache;
 mod api;
 mod browser;
 mod parts;

@@ -82,14 +82,19 @@ impl Scene {
 
     /// A member of the tenant who is invited, and the password they will choose.
     pub(super) async fn ada(&self) -> Value {
+        self.member(&self.tenant, "ada@acme.test").await
+    }
+
+    /// The same, of any tenant.
+    pub(super) async fn member(&self, tenant: &TenantId, email: &str) -> Value {
         let new = NewUser {
-            email: "ada@acme.test".parse().unwrap(),
+            email: email.parse().unwrap(),
             name: "Ada Lovelace".to_owned(),
             roles: ["clerk".into()].into(),
             metadata: Default::default(),
         };
-        let user = self.control.create_user(&TESTER, &self.tenant, new).await.unwrap();
-        let invitation = self.control.invite(&TESTER, &self.tenant, &user.id).await.unwrap();
+        let user = self.control.create_user(&TESTER, tenant, new).await.unwrap();
+        let invitation = self.control.invite(&TESTER, tenant, &user.id).await.unwrap();
         json!({
             "id": user.id, "email": user.email, "name": user.name,
             "invitation": invitation.link.expose(), "password": "correct horse battery",
