@@ -3,7 +3,7 @@
 use partywall::Timestamp;
 use sea_orm::{ActiveValue::Set, ConnectionTrait, entity::prelude::*};
 
-use super::{StorageError, signed, unsigned};
+use super::{Only, StorageError, signed, unsigned};
 use crate::control::{Account, AccountId, AccountStatus, Email};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -51,7 +51,7 @@ pub(crate) async fn find(
     db: &impl ConnectionTrait,
     id: &AccountId,
 ) -> Result<Option<Account>, StorageError> {
-    let row = Entity::find_by_id(id.as_str()).one(db).await?;
+    let row = Entity::find_by_id(id.as_str()).only(db).await?;
     row.as_ref().map(Account::try_from).transpose()
 }
 
@@ -60,7 +60,7 @@ pub(crate) async fn find_by_email(
     db: &impl ConnectionTrait,
     email: &Email,
 ) -> Result<Option<Account>, StorageError> {
-    let row = Entity::find().filter(Column::Email.eq(email.as_str())).one(db).await?;
+    let row = Entity::find().filter(Column::Email.eq(email.as_str())).only(db).await?;
     row.as_ref().map(Account::try_from).transpose()
 }
 
@@ -111,7 +111,7 @@ pub(crate) async fn tries(
     id: &AccountId,
     guess: Guess,
 ) -> Result<Option<Tries>, StorageError> {
-    let row = Entity::find_by_id(id.as_str()).one(db).await?;
+    let row = Entity::find_by_id(id.as_str()).only(db).await?;
     Ok(row.map(|row| {
         let (made, until) = match guess {
             Guess::Password => (row.password_tries, row.password_pause),

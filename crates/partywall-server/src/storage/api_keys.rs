@@ -5,7 +5,7 @@ use sea_orm::{
     ActiveValue::Set, ConnectionTrait, ExprTrait, QueryOrder, QuerySelect, entity::prelude::*,
 };
 
-use super::{StorageError, signed, unsigned};
+use super::{Only, StorageError, signed, unsigned};
 use crate::control::{ApiKey, ApiKeyHash, ApiKeyHolder, ApiKeyId, ApiKeyStatus};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -62,7 +62,7 @@ pub(crate) async fn find(
     tenant: &TenantId,
     id: &ApiKeyId,
 ) -> Result<Option<ApiKey>, StorageError> {
-    let row = Entity::find().filter(at(tenant, id)).one(db).await?;
+    let row = Entity::find().filter(at(tenant, id)).only(db).await?;
     row.as_ref().map(ApiKey::try_from).transpose()
 }
 
@@ -81,7 +81,7 @@ pub(crate) async fn candidate(
         .filter(at(tenant, id))
         .filter(Column::Status.eq(ApiKeyStatus::Active.as_str()))
         .filter(Column::ExpiresAt.gt(signed(now.0)))
-        .one(db)
+        .only(db)
         .await?;
     Ok(row.map(Candidate))
 }

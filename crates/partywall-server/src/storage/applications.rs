@@ -5,7 +5,7 @@ use sea_orm::{
     ActiveValue::Set, ConnectionTrait, ExprTrait, QueryOrder, QuerySelect, entity::prelude::*,
 };
 
-use super::{StorageError, signed, unsigned};
+use super::{Only, StorageError, signed, unsigned};
 use crate::control::{
     Application, ApplicationId, ApplicationStatus, ClientAuthentication, SecretHash,
 };
@@ -65,7 +65,7 @@ pub(crate) async fn find(
     db: &impl ConnectionTrait,
     id: &ApplicationId,
 ) -> Result<Option<Application>, StorageError> {
-    let row = Entity::find_by_id(id.as_str()).one(db).await?;
+    let row = Entity::find_by_id(id.as_str()).only(db).await?;
     row.as_ref().map(Application::try_from).transpose()
 }
 
@@ -75,7 +75,7 @@ pub(crate) async fn find_in(
     tenant: Option<&TenantId>,
     id: &ApplicationId,
 ) -> Result<Option<Application>, StorageError> {
-    let row = Entity::find_by_id(id.as_str()).filter(of(tenant)).one(db).await?;
+    let row = Entity::find_by_id(id.as_str()).filter(of(tenant)).only(db).await?;
     row.as_ref().map(Application::try_from).transpose()
 }
 
@@ -153,7 +153,7 @@ pub(crate) async fn candidate(
 ) -> Result<Option<Candidate>, StorageError> {
     let found = Entity::find_by_id(client_id)
         .filter(Column::Status.eq(status_text(ApplicationStatus::Active)))
-        .one(db)
+        .only(db)
         .await?;
     Ok(found.map(Candidate))
 }

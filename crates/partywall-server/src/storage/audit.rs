@@ -7,7 +7,7 @@ use sea_orm::{
     entity::prelude::*,
 };
 
-use super::{StorageError, signed, unsigned};
+use super::{Only, StorageError, signed, unsigned};
 use crate::control::Actor;
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -66,7 +66,7 @@ pub(crate) async fn time_of(
 ) -> Result<Option<Timestamp>, StorageError> {
     // Each generation has exactly one event.
     let of_it = Entity::find().filter(Column::Generation.eq(signed(generation.0)));
-    Ok(of_it.one(db).await?.map(|row| Timestamp(unsigned(row.at))))
+    Ok(of_it.only(db).await?.map(|row| Timestamp(unsigned(row.at))))
 }
 
 /// The latest events of one tenant, newest first.

@@ -8,7 +8,7 @@ use sea_orm::{
     sea_query::OnConflict,
 };
 
-use super::{StorageError, signed, unsigned};
+use super::{Only, StorageError, signed, unsigned};
 use crate::control::{ApplicationId, Scope, UserId};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -44,7 +44,7 @@ pub(crate) async fn find(
     client: &ApplicationId,
 ) -> Result<Option<Consent>, StorageError> {
     let key = (tenant.to_string(), user.to_string(), client.to_string());
-    let row = Entity::find_by_id(key).one(db).await?;
+    let row = Entity::find_by_id(key).only(db).await?;
     row.as_ref().map(Consent::try_from).transpose()
 }
 

@@ -3,7 +3,7 @@
 use partywall::{Timestamp, bundle::Generation};
 use sea_orm::{ConnectionTrait, ExprTrait, entity::prelude::*};
 
-use super::{StorageError, signed, unsigned};
+use super::{Only, StorageError, signed, unsigned};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "directory")]
@@ -23,7 +23,7 @@ impl ActiveModelBehavior for ActiveModel {}
 pub(crate) async fn current(
     db: &impl ConnectionTrait,
 ) -> Result<(Generation, Timestamp), StorageError> {
-    let row = Entity::find_by_id(1).one(db).await?.ok_or_else(missing)?;
+    let row = Entity::find_by_id(1).only(db).await?.ok_or_else(missing)?;
     Ok((Generation(unsigned(row.generation)), Timestamp(unsigned(row.changed_at))))
 }
 

@@ -13,7 +13,7 @@ use sea_orm::{
     ActiveValue::Set, ConnectionTrait, ExprTrait, QueryOrder, QuerySelect, entity::prelude::*,
 };
 
-use super::{StorageError, signed, unsigned};
+use super::{Only, StorageError, signed, unsigned};
 use crate::{
     control::{ApplicationId, Scope, UserId},
     login::{Amr, Proof},
@@ -143,7 +143,7 @@ pub(crate) async fn find(
     tenant: &TenantId,
     id: &str,
 ) -> Result<Option<Grant>, StorageError> {
-    let row = Entity::find_by_id(id).filter(Column::TenantId.eq(tenant.as_str())).one(db).await?;
+    let row = Entity::find_by_id(id).filter(Column::TenantId.eq(tenant.as_str())).only(db).await?;
     row.as_ref().map(Grant::try_from).transpose()
 }
 

@@ -7,7 +7,7 @@ use sea_orm::{
     entity::prelude::*,
 };
 
-use super::{StorageError, sign_in_policies, signed, tenants, unsigned};
+use super::{Only, StorageError, sign_in_policies, signed, tenants, unsigned};
 use crate::control::{ClientId, Machine, MachineStatus, SecretHash};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -87,7 +87,7 @@ pub(crate) async fn find(
     db: &impl ConnectionTrait,
     client: &ClientId,
 ) -> Result<Option<Machine>, StorageError> {
-    let row = Entity::find_by_id(client.as_str()).one(db).await?;
+    let row = Entity::find_by_id(client.as_str()).only(db).await?;
     row.map(|row| Machine::try_from(&row)).transpose()
 }
 
@@ -98,7 +98,7 @@ pub(crate) async fn find_in(
     client: &ClientId,
 ) -> Result<Option<Machine>, StorageError> {
     let of_tenant = Column::TenantId.eq(tenant.as_str());
-    let row = Entity::find_by_id(client.as_str()).filter(of_tenant).one(db).await?;
+    let row = Entity::find_by_id(client.as_str()).filter(of_tenant).only(db).await?;
     row.map(|row| Machine::try_from(&row)).transpose()
 }
 
@@ -152,9 +152,10 @@ pub(crate) async fn find_active_by_name(
         .filter(Column::Status.eq(status_text(MachineStatus::Active)))
         .order_by_asc(Column::CreatedAt)
         .order_by_asc(Column::ClientId)
-        .one(db)
+        .limit(1)
+        .all(db)
         .await?;
-    row.as_ref().map(Machine::try_from).transpose()
+    row.first().map(Machine::try_from).transpose()
 }
 
 /// Puts `secret` in the first slot; what was there stays good in the second until `previous_until`.
@@ -216,7 +217,7 @@ pub(crate) async fn candidate(
         .filter(Column::Status.eq(status_text(MachineStatus::Active)))
         .find_also_related(tenants::Entity)
         .find_also_related(sign_in_policies::Entity)
-        .one(db)
+        .only(db)
         .await?;
     Ok(found
         .and_then(|(machine, tenant, policy)| Some(Candidate { machine, tenant: tenant?, policy })))

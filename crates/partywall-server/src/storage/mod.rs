@@ -18,6 +18,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use crate::secret::Secret;
 pub(crate) use audit::AuditEvent;
+use only::Only;
 
 pub(crate) mod accounts;
 pub(crate) mod api_keys;
@@ -34,6 +35,7 @@ pub(crate) mod erasure;
 pub(crate) mod grants;
 pub(crate) mod machines;
 mod migration;
+mod only;
 pub(crate) mod operator_keys;
 pub(crate) mod outgoing_logouts;
 pub(crate) mod outgoing_mail;
@@ -214,8 +216,13 @@ async fn open_sqlite(path: PathBuf) -> Result<DatabaseConnection, StorageError> 
     own_file(&path).map_err(failed)?;
     let file = path.clone();
     let mut options = ConnectOptions::new("sqlite::memory:");
-    options.sqlx_logging(false).min_connections(1).max_connections(4).map_sqlx_sqlite_opts(
-        move |options| {
+    options
+        .sqlx_logging(false)
+        .min_connections(1)
+        .max_connections(4)
+        // A file does not hang up: asking first whether it is there doubles the work.
+        .test_before_acquire(false)
+        .map_sqlx_sqlite_opts(move |options| {
             options
                 .in_memory(false)
                 .shared_cache(false)
@@ -227,8 +234,7 @@ async fn open_sqlite(path: PathBuf) -> Result<DatabaseConnection, StorageError> 
                 // What is deleted is overwritten: a retired key leaves no trace in the file.
                 .pragma("secure_delete", "ON")
                 .busy_timeout(Duration::from_secs(5))
-        },
-    );
+        });
     Ok(sea_orm::Database::connect(options).await?)
 }
 
@@ -248,6 +254,9 @@ async fn open_postgres(url: &Secret<String>) -> Result<DatabaseConnection, Stora
     options
         .sqlx_logging(false)
         .max_connections(16)
+        // Asking whether a server is there is a round trip of its own, before each statement
+        // (I-41). One that was there a second ago is believed to be there.
+        .test_before_acquire_if_idle_for(Duration::from_secs(1))
         .acquire_timeout(Duration::from_secs(5))
         .map_sqlx_postgres_opts(|options| options.options([("synchronous_commit", "on")]));
     Ok(sea_orm::Database::connect(options).await?)

@@ -3,7 +3,7 @@
 use partywall::Timestamp;
 use sea_orm::{ActiveValue::Set, ConnectionTrait, QueryOrder, entity::prelude::*};
 
-use super::{StorageError, signed, unsigned};
+use super::{Only, StorageError, signed, unsigned};
 use crate::control::{OperatorKey, SecretHash};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -45,7 +45,7 @@ pub(crate) async fn find(
     db: &impl ConnectionTrait,
     id: &str,
 ) -> Result<Option<(OperatorKey, Vec<u8>)>, StorageError> {
-    let row = Entity::find_by_id(id).one(db).await?;
+    let row = Entity::find_by_id(id).only(db).await?;
     Ok(row.map(|row| (OperatorKey::from(&row), row.secret_hash)))
 }
 

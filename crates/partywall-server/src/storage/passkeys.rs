@@ -3,7 +3,7 @@
 use partywall::Timestamp;
 use sea_orm::{ActiveValue::Set, ConnectionTrait, QueryOrder, QuerySelect, entity::prelude::*};
 
-use super::{StorageError, signed, unsigned};
+use super::{Only, StorageError, signed, unsigned};
 use crate::{control::AccountId, login::factors::passkey::PasskeyKey};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -72,7 +72,7 @@ pub(crate) async fn find(
     db: &impl ConnectionTrait,
     credential_id: &str,
 ) -> Result<Option<Passkey>, StorageError> {
-    let row = Entity::find_by_id(credential_id).one(db).await?;
+    let row = Entity::find_by_id(credential_id).only(db).await?;
     row.as_ref().map(Passkey::try_from).transpose()
 }
 

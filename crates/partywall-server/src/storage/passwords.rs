@@ -3,7 +3,7 @@
 use partywall::Timestamp;
 use sea_orm::{ActiveValue::Set, ConnectionTrait, entity::prelude::*, sea_query::OnConflict};
 
-use super::{StorageError, signed, unsigned};
+use super::{Only, StorageError, signed, unsigned};
 use crate::control::AccountId;
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -24,7 +24,7 @@ pub(crate) async fn of(
     db: &impl ConnectionTrait,
     account: &AccountId,
 ) -> Result<Option<String>, StorageError> {
-    Ok(Entity::find_by_id(account.as_str()).one(db).await?.map(|row| row.hash))
+    Ok(Entity::find_by_id(account.as_str()).only(db).await?.map(|row| row.hash))
 }
 
 /// When an account's password was last changed; nothing, where it has none.
@@ -32,7 +32,7 @@ pub(crate) async fn changed_at(
     db: &impl ConnectionTrait,
     account: &AccountId,
 ) -> Result<Option<Timestamp>, StorageError> {
-    let row = Entity::find_by_id(account.as_str()).one(db).await?;
+    let row = Entity::find_by_id(account.as_str()).only(db).await?;
     Ok(row.map(|row| Timestamp(unsigned(row.changed_at))))
 }
 

@@ -88,7 +88,7 @@ pub(crate) async fn refuses(
         .and(Column::Realm.eq(token.tenant))
         .and(Column::Name.is_in(std::iter::once(token.subject).chain(token.actor)))
         .and(Column::Time.gte(signed(token.issued_at.0)));
-    Ok(Entity::find().filter(by_id.or(by_subject)).one(db).await?.is_some())
+    Ok(!Entity::find().filter(by_id.or(by_subject)).all(db).await?.is_empty())
 }
 
 /// What a revocation can name of a token.

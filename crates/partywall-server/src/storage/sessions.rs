@@ -5,7 +5,7 @@
 use partywall::{TenantId, Timestamp};
 use sea_orm::{ActiveValue::Set, ConnectionTrait, QueryOrder, QuerySelect, entity::prelude::*};
 
-use super::{StorageError, outgoing_logouts, signed, unsigned};
+use super::{Only, StorageError, outgoing_logouts, signed, unsigned};
 use crate::{
     control::{AccountId, UserId},
     login::{Amr, Proof},
@@ -114,7 +114,7 @@ pub(crate) async fn find(
 ) -> Result<Option<Session>, StorageError> {
     let row = Entity::find_by_id(id_hash.to_vec())
         .filter(Column::ExpiresAt.gt(signed(now.0)))
-        .one(db)
+        .only(db)
         .await?;
     row.as_ref().map(Session::try_from).transpose()
 }
@@ -165,7 +165,7 @@ pub(crate) async fn find_proof(
         .filter(proofs::Column::TenantId.eq(tenant.as_str()))
         .filter(proofs::Column::EndedAt.is_null())
         .filter(proofs::Column::ExpiresAt.gt(signed(now.0)))
-        .one(db)
+        .only(db)
         .await?;
     row.as_ref().map(TenantSession::try_from).transpose()
 }
@@ -178,7 +178,7 @@ pub(crate) async fn find_sid(
 ) -> Result<Option<TenantSession>, StorageError> {
     let row = proofs::Entity::find_by_id(sid)
         .filter(proofs::Column::TenantId.eq(tenant.as_str()))
-        .one(db)
+        .only(db)
         .await?;
     row.as_ref().map(TenantSession::try_from).transpose()
 }
@@ -274,9 +274,9 @@ pub(crate) async fn ended_since(
         .filter(proofs::Column::SessionHash.eq(session_hash.to_vec()))
         .filter(proofs::Column::TenantId.eq(tenant.as_str()))
         .filter(proofs::Column::EndedAt.gte(signed(since.0)))
-        .one(db)
+        .all(db)
         .await?;
-    Ok(ended.is_some())
+    Ok(!ended.is_empty())
 }
 
 /// Ends what one browser showed to `tenant` and what has run out since: at most one proof is live.

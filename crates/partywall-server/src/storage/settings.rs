@@ -2,7 +2,7 @@
 
 use sea_orm::{ActiveValue::Set, ConnectionTrait, entity::prelude::*, sea_query::OnConflict};
 
-use super::StorageError;
+use super::{Only, StorageError};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "settings")]
@@ -22,7 +22,7 @@ pub(crate) async fn get(
     db: &impl ConnectionTrait,
     name: &str,
 ) -> Result<Option<Vec<u8>>, StorageError> {
-    Ok(Entity::find_by_id(name.to_owned()).one(db).await?.map(|row| row.value))
+    Ok(Entity::find_by_id(name.to_owned()).only(db).await?.map(|row| row.value))
 }
 
 /// Sets `name` to `value`.

@@ -6,7 +6,7 @@ use sea_orm::{
     sea_query::OnConflict,
 };
 
-use super::{StorageError, signed, tenants};
+use super::{Only, StorageError, signed, tenants};
 pub(crate) use crate::control::SignInSettings;
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -30,7 +30,7 @@ pub(crate) async fn of(
     db: &impl ConnectionTrait,
     tenant: &TenantId,
 ) -> Result<SignInSettings, StorageError> {
-    match Entity::find_by_id(tenant.as_str()).one(db).await? {
+    match Entity::find_by_id(tenant.as_str()).only(db).await? {
         Some(row) => SignInSettings::try_from(&row),
         None => Ok(SignInSettings::default()),
     }

@@ -7,7 +7,7 @@ use sea_orm::{
     entity::prelude::*,
 };
 
-use super::{StorageError, signed, unsigned};
+use super::{Only, StorageError, signed, unsigned};
 use crate::keys::{KeyPurpose, KeyState, StoredKey, TENANT_PREFIX};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -69,7 +69,7 @@ pub(crate) async fn purpose_of(
     db: &impl ConnectionTrait,
     kid: &str,
 ) -> Result<Option<KeyPurpose>, StorageError> {
-    let Some(row) = Entity::find_by_id(kid).one(db).await? else { return Ok(None) };
+    let Some(row) = Entity::find_by_id(kid).only(db).await? else { return Ok(None) };
     let known = [KeyPurpose::Token, KeyPurpose::Bundle];
     let shared = known.into_iter().find(|purpose| purpose.name() == row.purpose);
     Ok(shared.or_else(|| KeyPurpose::tenant_of(&row.purpose).map(KeyPurpose::Tenant)))

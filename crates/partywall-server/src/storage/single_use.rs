@@ -14,7 +14,7 @@ use sea_orm::{ActiveValue::Set, ConnectionTrait, entity::prelude::*, sea_query::
 use serde::{Serialize, de::DeserializeOwned};
 use zeroize::Zeroizing;
 
-use super::{StorageError, signed, unsigned};
+use super::{Only, StorageError, signed, unsigned};
 use crate::{
     random::{self, RandomError},
     secret::Secret,
@@ -223,7 +223,7 @@ pub(crate) async fn redeem<T: DeserializeOwned>(
         return Ok(Redeemed::First(read(row)?));
     }
     // Only for who came too late: a replay is told from nothing.
-    let found = Entity::find().filter(at(drawer, value)).one(db).await?;
+    let found = Entity::find().filter(at(drawer, value)).only(db).await?;
     match found.filter(|row| row.used_at.is_some()) {
         Some(row) => Ok(Redeemed::Again(read(&row)?)),
         None => Ok(Redeemed::Unknown),
@@ -237,7 +237,7 @@ pub(crate) async fn peek<T: DeserializeOwned>(
     value: &str,
     now: Timestamp,
 ) -> Result<Option<T>, StorageError> {
-    let found = Entity::find().filter(at(drawer, value)).one(db).await?;
+    let found = Entity::find().filter(at(drawer, value)).only(db).await?;
     found
         .filter(|row| row.used_at.is_none() && unsigned(row.expires_at) > now.0)
         .map(|row| serde_json::from_str(&row.payload).map_err(|_| corrupt(drawer, "payload")))

@@ -10,7 +10,7 @@ use sea_orm::{
     entity::prelude::*,
 };
 
-use super::{StorageError, machines, signed, unsigned};
+use super::{Only, StorageError, machines, signed, unsigned};
 use crate::control::{Tenant, TenantProfile};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -95,7 +95,7 @@ pub(crate) async fn find(
     db: &impl ConnectionTrait,
     id: &TenantId,
 ) -> Result<Option<Tenant>, StorageError> {
-    let row = Entity::find_by_id(id.as_str()).filter(Column::Status.ne(ERASED)).one(db).await?;
+    let row = Entity::find_by_id(id.as_str()).filter(Column::Status.ne(ERASED)).only(db).await?;
     row.map(Tenant::try_from).transpose()
 }
 
@@ -103,7 +103,7 @@ pub(crate) async fn find_by_slug(
     db: &impl ConnectionTrait,
     slug: &partywall::Slug,
 ) -> Result<Option<Tenant>, StorageError> {
-    let row = Entity::find().filter(Column::Slug.eq(slug.as_str())).one(db).await?;
+    let row = Entity::find().filter(Column::Slug.eq(slug.as_str())).only(db).await?;
     row.map(Tenant::try_from).transpose()
 }
 

@@ -7,7 +7,7 @@ use sea_orm::{
 };
 
 use super::{
-    StorageError, accounts,
+    Only, StorageError, accounts,
     sign_in_policies::{self, SignInSettings},
     signed, tenants, unsigned,
 };
@@ -59,7 +59,7 @@ pub(crate) async fn find(
     tenant: &TenantId,
     id: &UserId,
 ) -> Result<Option<User>, StorageError> {
-    let row = Entity::find_by_id(id.as_str()).filter(within(tenant)).one(db).await?;
+    let row = Entity::find_by_id(id.as_str()).filter(within(tenant)).only(db).await?;
     row.as_ref().map(User::try_from).transpose()
 }
 
@@ -72,7 +72,7 @@ pub(crate) async fn of_account(
     let row = Entity::find()
         .filter(within(tenant))
         .filter(Column::AccountId.eq(account.as_str()))
-        .one(db)
+        .only(db)
         .await?;
     row.as_ref().map(User::try_from).transpose()
 }
@@ -219,7 +219,7 @@ pub(crate) async fn at_the_door(
         .column_as(sign_in_policies::Column::Branding, "branding")
         .column_as(sign_in_policies::Column::OwnIssuer, "own_issuer")
         .into_model::<DoorRow>()
-        .one(db)
+        .only(db)
         .await?;
     row.map(AtTheDoor::try_from).transpose()
 }
