@@ -114,10 +114,16 @@ impl ControlPlane {
         let change = self.inner.db.change(now).await?;
         let stored = grants::find(change.rows(), tenant, grant).await?;
         let ended = grants::revoke(change.rows(), tenant, grant, why.as_str(), now).await?;
-        if stored.is_some() && !ended {
+        let issuers = self.issuers_of(change.rows(), tenant).await?;
+        let is_over = match (&stored, issuers.first()) {
+            (Some(_), _) => !ended,
+            (None, Some(issuer)) => revocations::names(change.rows(), issuer, grant).await?,
+            (None, None) => false,
+        };
+        if is_over {
             return Ok(());
         }
-        for issuer in &self.issuers_of(change.rows(), tenant).await? {
+        for issuer in &issuers {
             let family = Revocation::Token { issuer, jti: grant, expires: keep_until, keep_until };
             revocations::add(change.rows(), family, now).await?;
         }

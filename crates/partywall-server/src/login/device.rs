@@ -107,7 +107,7 @@ pub(super) async fn decide(
         let Here { session, admitted, waiting } = here;
         let (done, said) = if form.get("answer") == Some("allow") {
             let sid = session::enter(&control, &browser, &session, &admitted).await?;
-            let done = device::approve(&control, &waiting, &admitted, Some(&sid)).await?;
+            let done = device::approve(&control, &at, &waiting, &admitted, Some(&sid)).await?;
             (done, Said::Allowed)
         } else {
             (device::deny(&control, &waiting).await?, Said::Denied)
@@ -153,7 +153,7 @@ impl Here {
             return Ok(None);
         };
         let who = admitted.subject().to_owned();
-        let waiting = device::look_up(control, &who, code).await?;
+        let waiting = device::look_up(control, at, &who, code).await?;
         let waiting =
             waiting.filter(|waiting| waiting.tenant.as_ref().is_none_or(|own| *own == tenant));
         Ok(waiting.map(|waiting| Self { session, admitted, waiting }))

@@ -72,6 +72,7 @@ pub(super) async fn handler(
     let random = &control.inner.random;
     let (id, secret) = (random::opaque_id(random)?, single_use::draw(random)?);
     let device = Device {
+        issuer: at.issuer().to_owned(),
         client: application.client_id.clone(),
         scopes: scope::for_application(&application, form.get("scope"))?,
         resource: issue::resource(&control, form.get("resource"))?.as_str().to_owned(),
@@ -104,6 +105,8 @@ pub(super) async fn handler(
 /// What a device asked for.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Device {
+    /// Where it asked, and where its codes are good.
+    pub(super) issuer: String,
     pub(super) client: ApplicationId,
     pub(super) scopes: BTreeSet<Scope>,
     pub(super) resource: String,
@@ -159,6 +162,7 @@ pub(crate) struct Waiting {
 /// too many that are none.
 pub(crate) async fn look_up(
     control: &ControlPlane,
+    at: &At,
     who: &str,
     typed: &str,
 ) -> Result<Option<Waiting>, StorageError> {
@@ -173,7 +177,8 @@ pub(crate) async fn look_up(
         control.inner.device_guesses.was_wrong(who, now);
         return Ok(None);
     };
-    let Some(device) = single_use::peek::<Device>(db, devices(), &id, now).await? else {
+    let device = single_use::peek::<Device>(db, devices(), &id, now).await?;
+    let Some(device) = device.filter(|device| device.issuer == at.issuer()) else {
         return Ok(None);
     };
     let Some(application) = applications::find(db, &device.client).await? else { return Ok(None) };
@@ -188,15 +193,17 @@ pub(crate) async fn look_up(
 }
 
 /// Lets the device in as whoever was admitted. `false` when somebody has decided already, the code
-/// has expired, or the application is of another tenant.
+/// has expired, the application is of another tenant, or another issuer speaks for the tenant.
 pub(crate) async fn approve(
     control: &ControlPlane,
+    at: &At,
     waiting: &Waiting,
     admitted: &Admitted,
     sid: Option<&str>,
 ) -> Result<bool, StorageError> {
     let Some((user, proof)) = admitted.user() else { return Ok(false) };
-    if waiting.tenant.as_ref().is_some_and(|tenant| tenant != admitted.tenant()) {
+    let of_another = waiting.tenant.as_ref().is_some_and(|tenant| tenant != admitted.tenant());
+    if of_another || at.may_speak_for(admitted).is_err() {
         return Ok(false);
     }
     let decision = Decision::Approved {

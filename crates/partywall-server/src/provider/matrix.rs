@@ -174,9 +174,19 @@ impl World {
                 if kind == Kind::UserCode {
                     return user_code;
                 }
-                let waiting = device::look_up(&scene.control, "a", &user_code).await;
+                let waiting =
+                    device::look_up(&scene.control, &At::shared(&scene.control), "a", &user_code)
+                        .await;
                 let (waiting, admitted) = (waiting.unwrap().unwrap(), scene.admitted().await);
-                device::approve(&scene.control, &waiting, &admitted, None).await.unwrap();
+                device::approve(
+                    &scene.control,
+                    &At::shared(&scene.control),
+                    &waiting,
+                    &admitted,
+                    None,
+                )
+                .await
+                .unwrap();
                 text(&begun, "device_code")
             }
             Kind::ApiKey => {
@@ -246,7 +256,10 @@ impl World {
             }
             Consumer::UserCodePage => {
                 // Each under a name of its own: here nobody is to be stopped for guessing.
-                device::look_up(&scene.control, text, text).await.unwrap().is_some()
+                device::look_up(&scene.control, &At::shared(&scene.control), text, text)
+                    .await
+                    .unwrap()
+                    .is_some()
             }
             Consumer::SecretOfClient => {
                 let id = &self.robot.client_id;

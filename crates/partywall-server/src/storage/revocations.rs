@@ -9,7 +9,7 @@ use sea_orm::{
     sea_query::OnConflict,
 };
 
-use super::{StorageError, signed, unsigned};
+use super::{Only, StorageError, signed, unsigned};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "revocations")]
@@ -70,6 +70,19 @@ pub(crate) enum Revocation<'r> {
     Token { issuer: &'r str, jti: &'r str, expires: Timestamp, keep_until: Timestamp },
     /// All tokens of a subject issued up to a time.
     Subject { tenant: &'r str, subject: &'r str, until: Timestamp, keep_until: Timestamp },
+}
+
+/// Whether `jti`, of a token or of a whole grant, is refused already.
+pub(crate) async fn names(
+    db: &impl ConnectionTrait,
+    issuer: &str,
+    jti: &str,
+) -> Result<bool, StorageError> {
+    let named = Entity::find()
+        .filter(Column::Kind.eq(TOKEN))
+        .filter(Column::Realm.eq(issuer))
+        .filter(Column::Name.eq(jti));
+    Ok(named.only(db).await?.is_some())
 }
 
 /// Whether a token of ours is refused: by its own id, with the grant it was issued under (what

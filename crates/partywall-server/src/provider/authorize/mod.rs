@@ -94,7 +94,7 @@ async fn answer(
     // RFC 6749 3.1: no parameter twice. Which of two the answer should go to nobody knows.
     let form = Form::parse(parameters)?;
     let mut request = match pushed::named(&form) {
-        Some(reference) => pushed::take(control, &form, reference).await?,
+        Some(reference) => pushed::take(control, at, &form, reference).await?,
         None => {
             let asker = Asker::of(control, &form).await?;
             let at_fault = |error| AuthorizeError::Request { reply: asker.reply.clone(), error };

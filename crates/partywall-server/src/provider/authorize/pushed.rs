@@ -11,6 +11,7 @@ use axum::{
     http::{HeaderMap, StatusCode, Uri},
     response::{IntoResponse, Response},
 };
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
@@ -68,16 +69,24 @@ pub(in crate::provider) async fn handler(
         (Some(proven), _) => request.dpop_jkt = Some(proven),
         (None, _) => {}
     }
+    let pushed = Pushed { issuer: at.issuer().to_owned(), request };
     let value = single_use::draw(&control.inner.random)?;
     let drawer = drawer(&asker.application);
     let write = control.inner.db.single().await;
-    single_use::put(write.db(), drawer, value.expose(), &request, control.now(), LIFETIME).await?;
-    let pushed = json!({
+    single_use::put(write.db(), drawer, value.expose(), &pushed, control.now(), LIFETIME).await?;
+    let answer = json!({
         "request_uri": format!("{PREFIX}{}", value.expose()),
         "expires_in": LIFETIME.as_secs(),
     });
     // RFC 9126 2.2.
-    Ok((StatusCode::CREATED, NOT_STORED, Json(pushed)).into_response())
+    Ok((StatusCode::CREATED, NOT_STORED, Json(answer)).into_response())
+}
+
+/// A request as it lies in its drawer, good at the issuer it was pushed to.
+#[derive(Deserialize, Serialize)]
+struct Pushed {
+    issuer: String,
+    request: AuthorizationRequest,
 }
 
 /// The reference to a pushed request, where a request is one.
@@ -89,6 +98,7 @@ pub(super) fn named<'f>(form: &'f Form<'_>) -> Option<&'f str> {
 /// nothing (RFC 9126 4, RFC 9101 5).
 pub(super) async fn take(
     control: &ControlPlane,
+    at: &At,
     form: &Form<'_>,
     reference: &str,
 ) -> Result<AuthorizationRequest, AuthorizeError> {
@@ -97,9 +107,11 @@ pub(super) async fn take(
     let write = control.inner.db.single().await;
     let taken = single_use::redeem(write.db(), drawer(&application), reference, now).await?;
     drop(write);
-    let request: AuthorizationRequest = taken.first().ok_or(AuthorizeError::PushedRequest)?;
-    // The client it was pushed by, and an address that is that client's still.
-    let fits = request.client == application.client_id
+    let Pushed { issuer, request } = taken.first().ok_or(AuthorizeError::PushedRequest)?;
+    // The issuer it was pushed to, the client it was pushed by, and an address that is that
+    // client's still.
+    let fits = issuer == at.issuer()
+        && request.client == application.client_id
         && application.registration.is_redirect_uri(&request.reply.redirect_uri);
     if fits { Ok(request) } else { Err(AuthorizeError::PushedRequest) }
 }

@@ -13,6 +13,7 @@ use crate::{
     control::{Application, ClientAuthentication, Grant, GrantEnd, NewGrant},
     login::{Admitted, Entry, Path, admit},
     provider::{
+        at::At,
         client_auth::Client,
         code::{Code, PresentedCode},
         id_token::{self, IdToken},
@@ -83,7 +84,7 @@ enum Outcome {
     Again(Box<Code>),
 }
 
-/// Uses the code up, whatever comes of it, and begins the family of refresh tokens if there is to
+/// Uses the code up, whatever comes of it, where it is its own client's at its own issuer, and begins the family of refresh tokens if there is to
 /// be one: in one transaction, so that whoever comes second finds the family and ends it.
 async fn redeem(
     request: &TokenRequest<'_>,
@@ -92,13 +93,21 @@ async fn redeem(
 ) -> Result<Outcome, TokenRequestError> {
     let control = request.control;
     let write = control.inner.db.write().await?;
-    let code = match presented.redeem(write.rows(), control.now()).await? {
+    let redeemed = presented.redeem(write.rows(), control.now()).await?;
+    // Nothing is kept of what somebody does with another's code, or elsewhere: neither is it used
+    // up, nor does anything end that its owner has of it.
+    if let Redeemed::First(code) | Redeemed::Again(code) = &redeemed
+        && let Some(why) = is_not_for(code, application, request.at)
+    {
+        return Ok(Outcome::Refused(why));
+    }
+    let code = match redeemed {
         Redeemed::First(code) => code,
         Redeemed::Again(code) => return Ok(Outcome::Again(Box::new(code))),
         Redeemed::Unknown => return Ok(Outcome::Refused(InvalidGrant::Unknown)),
     };
     let rows = write.rows();
-    let admitted = match admitted(request, application, &presented.tenant, &code, rows).await? {
+    let admitted = match admitted(request, &presented.tenant, &code, rows).await? {
         Ok(admitted) => admitted,
         Err(why) => {
             // Used up all the same: nobody gets to try verifiers.
@@ -131,22 +140,26 @@ async fn redeem(
     Ok(Outcome::Issued(Box::new(Issued { code, admitted, refresh_token })))
 }
 
+/// Why this client, at this issuer, has no business with a code.
+fn is_not_for(code: &Code, application: &Application, at: &At) -> Option<InvalidGrant> {
+    if code.client != application.client_id {
+        Some(InvalidGrant::OtherClient)
+    } else if code.issuer != at.issuer() {
+        Some(InvalidGrant::OtherIssuer)
+    } else {
+        None
+    }
+}
+
 /// Holds a code against the request that brings it, and its user against the gate.
 async fn admitted(
     request: &TokenRequest<'_>,
-    application: &Application,
     tenant: &TenantId,
     code: &Code,
     db: &impl ConnectionTrait,
 ) -> Result<Result<Admitted, InvalidGrant>, StorageError> {
     let (control, form) = (request.control, request.form);
     let refused = |why| Ok(Err(why));
-    if code.client != application.client_id {
-        return refused(InvalidGrant::OtherClient);
-    }
-    if code.issuer != request.at.issuer() {
-        return refused(InvalidGrant::OtherIssuer);
-    }
     // RFC 6749 4.1.3: it was there at the authorization request, always.
     if form.get("redirect_uri") != Some(&code.redirect_uri) {
         return refused(InvalidGrant::OtherRedirectUri);

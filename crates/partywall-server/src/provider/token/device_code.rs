@@ -44,6 +44,8 @@ pub(super) async fn grant(
     let write = control.inner.db.write().await?;
     let admitted = admit(write.rows(), entry, now).await?;
     let admitted = admitted.map_err(|why| refused(InvalidGrant::NotAdmitted(why)))?;
+    // Before anything is used up.
+    request.at.may_speak_for(&admitted)?;
     // As with codes: a new password, an administrator, a sign-out end what is under way, too.
     if let Some(sid) = &sid {
         let session = sessions::find_sid(write.rows(), &tenant, sid).await?;
@@ -117,9 +119,12 @@ async fn waiting(
     let db = control.inner.db.reader();
     let found: Option<Device> = single_use::peek(db, device::devices(), presented.id, now).await?;
     if let Some(device) = found {
-        return match presented.is_of(&device) && device.client == application.client_id {
-            true => Ok(device),
-            false => Err(refused(InvalidGrant::OtherClient)),
+        return if !presented.is_of(&device) || device.client != application.client_id {
+            Err(refused(InvalidGrant::OtherClient))
+        } else if device.issuer != request.at.issuer() {
+            Err(refused(InvalidGrant::OtherIssuer))
+        } else {
+            Ok(device)
         };
     }
     // Used up or too late; nothing changes by asking.
@@ -129,7 +134,9 @@ async fn waiting(
     };
     match used {
         Redeemed::Again(device)
-            if presented.is_of(&device) && device.client == application.client_id =>
+            if presented.is_of(&device)
+                && device.client == application.client_id
+                && device.issuer == request.at.issuer() =>
         {
             // As with codes: somebody has a copy.
             let id = device::decision_of(presented.id);
@@ -202,6 +209,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use crate::provider::{
+        At,
         device::{self, Waiting},
         testing::{self, Scene, as_application},
     };
@@ -224,7 +232,7 @@ mod tests {
 
     async fn typed(scene: &Scene, begun: &Value) -> Option<Waiting> {
         let code = begun["user_code"].as_str().unwrap();
-        device::look_up(&scene.control, "a-1", code).await.unwrap()
+        device::look_up(&scene.control, &At::shared(&scene.control), "a-1", code).await.unwrap()
     }
 
     #[tokio::test]
@@ -250,7 +258,11 @@ mod tests {
         let waiting = typed(&scene, &begun).await.unwrap();
         assert_eq!((&waiting.client, waiting.name.as_str()), (&scene.app.client_id, "web"));
         let admitted = scene.admitted().await;
-        assert!(device::approve(&scene.control, &waiting, &admitted, None).await.unwrap());
+        assert!(
+            device::approve(&scene.control, &At::shared(&scene.control), &waiting, &admitted, None)
+                .await
+                .unwrap()
+        );
         assert!(!device::deny(&scene.control, &waiting).await.unwrap(), "decided once");
         assert!(typed(&scene, &begun).await.is_none(), "typed once");
         scene.advance(Duration::from_secs(15));
@@ -275,7 +287,17 @@ mod tests {
         let waiting = typed(&scene, &begun).await.unwrap();
         assert!(device::deny(&scene.control, &waiting).await.unwrap());
         let admitted = scene.admitted().await;
-        assert!(!device::approve(&scene.control, &waiting, &admitted, None).await.unwrap());
+        assert!(
+            !device::approve(
+                &scene.control,
+                &At::shared(&scene.control),
+                &waiting,
+                &admitted,
+                None
+            )
+            .await
+            .unwrap()
+        );
         assert_eq!(poll(&scene, &begun).await["error"], "access_denied");
 
         let late = begin(&scene).await;
@@ -284,7 +306,17 @@ mod tests {
         assert_eq!(poll(&scene, &late).await["error"], "expired_token");
         assert!(typed(&scene, &late).await.is_none());
         let admitted = scene.admitted().await;
-        assert!(!device::approve(&scene.control, &waiting, &admitted, None).await.unwrap());
+        assert!(
+            !device::approve(
+                &scene.control,
+                &At::shared(&scene.control),
+                &waiting,
+                &admitted,
+                None
+            )
+            .await
+            .unwrap()
+        );
     }
 
     #[tokio::test]
@@ -295,7 +327,11 @@ mod tests {
             (begun["device_code"].as_str().unwrap(), other["device_code"].as_str().unwrap());
         let waiting = typed(&scene, &begun).await.unwrap();
         let admitted = scene.admitted().await;
-        assert!(device::approve(&scene.control, &waiting, &admitted, None).await.unwrap());
+        assert!(
+            device::approve(&scene.control, &At::shared(&scene.control), &waiting, &admitted, None)
+                .await
+                .unwrap()
+        );
         let stranger = as_application(&scene.another_app().await);
         let own = as_application(&scene.app);
         let mixed =
@@ -325,7 +361,10 @@ mod tests {
         let begun = begin(&scene).await;
         let code = begun["user_code"].as_str().unwrap();
         let look = async |who: &str, code: &str| {
-            device::look_up(&scene.control, who, code).await.unwrap().is_some()
+            device::look_up(&scene.control, &At::shared(&scene.control), who, code)
+                .await
+                .unwrap()
+                .is_some()
         };
         let spelled = code.to_ascii_lowercase().replace('-', " ");
         for spelled in [code, &spelled, &code.replace('-', "")] {

@@ -58,6 +58,8 @@ pub(super) async fn grant(
     };
     let admitted = admit(control.inner.db.reader(), entry, control.now()).await?;
     let admitted = admitted.map_err(|why| refused(InvalidGrant::NotAdmitted(why)))?;
+    // What another issuer would have to say must not cost a turn either.
+    request.at.may_speak_for(&admitted)?;
 
     let next = turn(control, &grant, presented).await?;
     let next = next.ok_or_else(|| refused(InvalidGrant::Reused))?;

@@ -22,6 +22,7 @@ use crate::{
 mod conformance_basic;
 mod conformance_logout;
 mod crash;
+mod elsewhere;
 mod nodes;
 
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
