@@ -173,6 +173,8 @@ impl ControlPlane {
         };
         control.rotate_keys().await?;
         control.refresh().await?;
+        let given = control.give_missing_issuers().await;
+        given.map_err(|source| OpenError::OwnIssuer(Box::new(source)))?;
         Ok(control)
     }
 
@@ -276,6 +278,9 @@ pub enum OpenError {
     /// A key.
     #[error(transparent)]
     Key(#[from] KeyError),
+    /// A tenant with a silo.
+    #[error("a tenant with a silo could not be given the issuer of its own that it needs")]
+    OwnIssuer(#[source] Box<ControlError>),
     /// An external issuer that no enforcement point could use.
     #[error("an external issuer cannot be used")]
     Issuer(#[from] IssuerError),

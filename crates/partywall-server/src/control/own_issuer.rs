@@ -103,6 +103,31 @@ impl ControlPlane {
         Ok(Some(own))
     }
 
+    /// The name of the issuer that speaks for `tenant`; the shared one for nobody in particular.
+    pub(crate) async fn issuer_of(
+        &self,
+        db: &impl ConnectionTrait,
+        tenant: Option<&TenantId>,
+    ) -> Result<String, StorageError> {
+        let own = match tenant {
+            Some(tenant) => self.issuers_of(db, tenant).await?.pop(),
+            None => None,
+        };
+        Ok(own.unwrap_or_else(|| self.inner.config.issuer.as_str().to_owned()))
+    }
+
+    /// Gives every tenant with a silo an issuer of its own that has none: placed there before
+    /// there were any.
+    pub(super) async fn give_missing_issuers(&self) -> Result<(), ControlError> {
+        for tenant in tenants::placed_by(self.inner.db.reader(), "silo").await? {
+            let settings = sign_in_policies::of(self.inner.db.reader(), tenant.id()).await?;
+            if in_a_silo(&tenant.record.placements) && !settings.own_issuer {
+                self.set_own_issuer(&Actor::System("upgrade"), tenant.id(), true).await?;
+            }
+        }
+        Ok(())
+    }
+
     /// The names under which tokens of `tenant` may have been issued: what is revoked is revoked
     /// under each.
     pub(crate) async fn issuers_of(
@@ -309,6 +334,43 @@ mod tests {
         // The controls: the same claims by who may say so.
         assert_eq!(lets_in(&wall, &sign(&own_keys.keys, OWN, &silo)), Ok(silo.clone()));
         assert_eq!(lets_in(&wall, &sign(&shared_keys, SHARED, &pool)), Ok(pool));
+    }
+
+    #[tokio::test]
+    async fn o08_a_silo_from_before_there_were_own_issuers_is_given_one() {
+        let world = World::new().await;
+        let silo = world.tenant("hooli", DeploymentModel::Silo).await;
+        let pool = world.tenant("acme", DeploymentModel::Pool).await;
+        let db = world.control.inner.db.reader();
+        sign_in_policies::replace(db, &silo, &Default::default(), START).await.unwrap();
+        signing_keys::erase_all_of(db, &silo).await.unwrap();
+        let (reopened, _) = control_with_clock(world._dir.path()).await;
+        assert!(reopened.own_issuer("hooli").await.unwrap().is_some());
+        assert!(reopened.own_issuer("acme").await.unwrap().is_none(), "{pool} asked for none");
+        let generation = reopened.generation();
+        let (again, _) = control_with_clock(world._dir.path()).await;
+        assert_eq!(again.generation(), generation, "once");
+    }
+
+    #[tokio::test]
+    async fn o08_invitations_lead_to_the_issuer_that_speaks_for_the_tenant() {
+        let world = World::new().await;
+        for (slug, model, base) in
+            [("hooli", DeploymentModel::Silo, "/t/hooli"), ("acme", DeploymentModel::Pool, "")]
+        {
+            let tenant = world.tenant(slug, model).await;
+            let ada = crate::NewUser {
+                email: format!("ada@{slug}.test").parse().unwrap(),
+                name: "Ada".to_owned(),
+                roles: Default::default(),
+                metadata: Default::default(),
+            };
+            let ada = world.control.create_user(&ACTOR, &tenant, ada).await.unwrap();
+            let invited = world.control.invite(&ACTOR, &tenant, &ada.id).await.unwrap();
+            let path = invited.link.expose().strip_prefix("https://id.test").unwrap();
+            assert!(path.starts_with(&format!("{base}/invitation/{tenant}.")), "{path}");
+            assert_eq!(world.get(path).await.0, StatusCode::OK);
+        }
     }
 
     #[tokio::test]

@@ -102,7 +102,8 @@ impl ControlPlane {
         let drawer = Drawer::of(Kind::Invitation, tenant);
         single_use::put(change.rows(), drawer, secret.expose(), &payload, now, INVITATION_LASTS)
             .await?;
-        let link = self.action_link("invitation", Some(tenant), &secret);
+        let issuer = self.issuer_of(change.rows(), Some(tenant)).await?;
+        let link = action_link(&issuer, "invitation", Some(tenant), &secret);
         let mailed = self.inner.post.is_some();
         if mailed {
             let sender = sender_name(self, change.rows(), Some(tenant)).await?;
@@ -126,18 +127,17 @@ impl ControlPlane {
         self.commit(change, event).await?;
         Ok(Invitation { link, mailed })
     }
+}
 
-    /// Where `secret` is redeemed.
-    fn action_link(
-        &self,
-        action: &str,
-        tenant: Option<&TenantId>,
-        secret: &Secret<String>,
-    ) -> Secret<String> {
-        let issuer = self.inner.config.issuer.as_str();
-        let tenant = tenant.map_or(NO_TENANT, TenantId::as_str);
-        Secret::new(format!("{issuer}/{action}/{tenant}.{}", secret.expose()))
-    }
+/// Where `secret` is redeemed: at the issuer that speaks for whom it is about.
+fn action_link(
+    issuer: &str,
+    action: &str,
+    tenant: Option<&TenantId>,
+    secret: &Secret<String>,
+) -> Secret<String> {
+    let tenant = tenant.map_or(NO_TENANT, TenantId::as_str);
+    Secret::new(format!("{issuer}/{action}/{tenant}.{}", secret.expose()))
 }
 
 /// The drawer and the secret that a link's last part names.
@@ -302,7 +302,8 @@ pub(crate) async fn request_reset(
     };
     let drawer = Drawer::before_any_tenant(Kind::ResetPassword);
     single_use::put(write.rows(), drawer, secret.expose(), &payload, now, RESET_LASTS).await?;
-    let link = control.action_link("reset", None, &secret);
+    let issuer = control.issuer_of(write.rows(), tenant).await?;
+    let link = action_link(&issuer, "reset", None, &secret);
     let sender = sender_name(control, write.rows(), tenant).await?;
     let letter = Letter {
         to: &account.email,

@@ -56,6 +56,16 @@ pub(crate) async fn insert(db: &impl ConnectionTrait, tenant: &Tenant) -> Result
     Ok(())
 }
 
+/// The tenants with a placement of that model anywhere.
+pub(crate) async fn placed_by(
+    db: &impl ConnectionTrait,
+    model: &str,
+) -> Result<Vec<Tenant>, StorageError> {
+    let placed = Column::Placements.contains(format!("\"{model}\""));
+    let rows = Entity::find().filter(placed).filter(Column::Status.ne(ERASED)).all(db).await?;
+    rows.into_iter().map(Tenant::try_from).collect()
+}
+
 /// Writes everything of a tenant that may change.
 pub(crate) async fn update(db: &impl ConnectionTrait, tenant: &Tenant) -> Result<(), StorageError> {
     let row = ActiveModel { created_at: NotSet, ..row_of(tenant)? };
