@@ -33,6 +33,21 @@ async fn o08_the_issuer_is_the_exact_prefix_of_everything_it_names() {
     }
 }
 
+/// Nobody registers a client of their own: the metadata offers none, and nothing answers.
+#[tokio::test]
+async fn o18_there_is_no_dynamic_registration() {
+    let plane = Plane::new().await;
+    let metadata = plane.get("/idp/.well-known/openid-configuration").await.json();
+    assert_eq!(metadata.get("registration_endpoint"), None);
+    for path in ["/register", "/registration", "/connect/register", "/clients"] {
+        let request = axum::http::Request::post(format!("/idp{path}"))
+            .header("content-type", "application/json")
+            .body(r#"{"redirect_uris":["https://app.test/cb"]}"#.into())
+            .unwrap();
+        assert_eq!(plane.send(request).await.status, StatusCode::NOT_FOUND, "{path}");
+    }
+}
+
 #[tokio::test]
 async fn o08_an_issuer_without_a_path_answers_at_the_root() {
     let plane =

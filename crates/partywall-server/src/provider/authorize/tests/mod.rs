@@ -23,6 +23,7 @@ mod conformance_basic;
 mod conformance_logout;
 mod crash;
 mod elsewhere;
+mod equal;
 mod nodes;
 
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
@@ -546,7 +547,7 @@ async fn o11_a_hint_is_an_id_token_of_ours_expired_or_not() {
 }
 
 #[tokio::test]
-async fn o12_no_hint_leads_into_another_tenant_than_the_one_named() {
+async fn o12_i16_no_hint_leads_into_another_tenant_than_the_one_named() {
     let scene = Scene::new().await;
     let bond = testing::tenant(&scene.control, "bond").await;
     let eve = testing::user(&scene.control, &bond, "eve@bond.test").await;
