@@ -45,12 +45,38 @@ async fn i42_openid_client_signs_people_in_to_a_web_application() {
         "name": "Invoices", "authentication": "client_secret",
         "registration": {
             "redirect_uris": ["https://app.test/cb"],
+            "post_logout_redirect_uris": ["https://app.test/left"],
             "grants": ["authorization_code", "refresh_token", TOKEN_EXCHANGE],
             "scopes": SCOPES,
         },
     });
     let people = json!({ "ada": scene.ada().await, "web": scene.application(web).await });
     parts::node("web.mjs", &scene.judged(people)).await;
+    scene.stop().await;
+}
+
+/// `authlib`: authorization code, PKCE, ID token, userinfo, refresh; by secret and by key.
+#[tokio::test(flavor = "multi_thread")]
+async fn i42_authlib_signs_people_in_to_a_web_application() {
+    let Some(keys) = parts::node("keys.mjs", &json!({})).await else { return };
+    let keys: Value = serde_json::from_str(&keys).unwrap();
+    let scene = Scene::start().await;
+    let registration = json!({
+        "redirect_uris": ["https://app.test/cb"], "scopes": SCOPES,
+        "grants": ["authorization_code", "refresh_token"],
+    });
+    let web = json!({
+        "name": "Invoices", "authentication": "client_secret", "registration": registration,
+    });
+    let strict = json!({
+        "name": "Ledger", "authentication": "private_key_jwt", "registration": registration,
+        "jwks": { "keys": [keys["public"]] },
+    });
+    let people = json!({
+        "ada": scene.ada().await, "key": keys["private"],
+        "web": scene.application(web).await, "strict": scene.application(strict).await,
+    });
+    parts::python("person.py", &scene.judged(people)).await;
     scene.stop().await;
 }
 

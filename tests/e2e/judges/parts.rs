@@ -55,7 +55,7 @@ async fn run(mut command: Command, script: &str, judged: &Value) -> String {
     let failed = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{script}, {}:\n{said}{failed}", output.status);
     assert!(!said.trim().is_empty(), "{script} tried nothing:\n{failed}");
-    print!("{said}");
+    said.lines().filter(|line| line.starts_with("held:")).for_each(|line| println!("{line}"));
     said.into_owned()
 }
 

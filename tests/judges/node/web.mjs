@@ -6,6 +6,7 @@ import { assert, check, discover, judged, oidc, refused } from './judge.mjs';
 
 const { web, ada } = judged;
 const redirect_uri = web.redirectUri;
+const left = 'https://app.test/left';
 const scope = 'openid profile email offline_access invoices:read';
 const config = await discover(web, oidc.ClientSecretBasic(web.secret));
 
@@ -110,6 +111,26 @@ await check('an access token is exchanged, and says who acts', async () => {
   assert.equal(claims.act.sub, web.id);
   assert.equal(claims.aud, judged.otherApi);
   assert.equal(claims.tid, judged.tenant);
+});
+
+await check('logout: the hint is taken, the way back is followed, and nothing is left', async () => {
+  const there = new Browser();
+  const { url, checks } = await request();
+  const held = await oidc.authorizationCodeGrant(config, await signIn(there, url), checks);
+  const leave = (more) => oidc.buildEndSessionUrl(config, { id_token_hint: held.id_token, ...more });
+  const elsewhere = 'https://elsewhere.test/left';
+  assert.equal(await there.open(leave({ post_logout_redirect_uri: elsewhere })), undefined);
+  const again = await request({ prompt: 'none' });
+  const known = await there.open(again.url);
+  assert.ok(known.searchParams.get('code'), 'an address that is not registered ends nothing');
+  const back = await there.open(leave({ post_logout_redirect_uri: left, state: 'bye' }));
+  assert.equal(back.href, `${left}?state=bye`);
+  const gone = await request({ prompt: 'none' });
+  await refused(
+    oidc.authorizationCodeGrant(config, await there.open(gone.url), gone.checks),
+    'login_required',
+  );
+  await refused(oidc.refreshTokenGrant(config, held.refresh_token), 'invalid_grant');
 });
 
 await check('introspection and revocation of what a person granted', async () => {
