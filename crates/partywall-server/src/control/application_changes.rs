@@ -128,7 +128,8 @@ impl ControlPlane {
         if application.authentication != ClientAuthentication::ClientSecret {
             return Err(ControlError::NoSecret { client: client.clone() });
         }
-        applications::rotate_secret(change.rows(), client, &hash, now + overlap, now).await?;
+        applications::rotate_secret(change.rows(), tenant, client, &hash, now + overlap, now)
+            .await?;
         let event = AuditEvent {
             actor,
             tenant,
@@ -156,7 +157,7 @@ impl ControlPlane {
         let now = self.now();
         let change = self.inner.db.change(now).await?;
         self.application_in(change.rows(), tenant, client, expected).await?;
-        applications::revoke(change.rows(), client, now).await?;
+        applications::revoke(change.rows(), tenant, client, now).await?;
         let event = AuditEvent {
             actor,
             tenant,

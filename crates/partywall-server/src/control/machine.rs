@@ -103,7 +103,8 @@ impl ControlPlane {
         let hash = SecretHash::of(client.as_str(), secret.expose());
         let change = self.inner.db.change(now).await?;
         let machine = self.machine_in(change.rows(), client).await?;
-        machines::rotate_secret(change.rows(), client, &hash, now + overlap, now).await?;
+        machines::rotate_secret(change.rows(), &machine.tenant, client, &hash, now + overlap, now)
+            .await?;
         let event = AuditEvent {
             actor,
             tenant: Some(&machine.tenant),
@@ -127,7 +128,7 @@ impl ControlPlane {
         let now = self.now();
         let change = self.inner.db.change(now).await?;
         let machine = self.machine_in(change.rows(), client).await?;
-        machines::revoke(change.rows(), client, now).await?;
+        machines::revoke(change.rows(), &machine.tenant, client, now).await?;
         // A token request that read the machine before this change may still sign in the coming
         // seconds.
         let keep_until =

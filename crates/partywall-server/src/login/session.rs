@@ -249,7 +249,8 @@ pub(crate) async fn enter(
     let write = control.inner.db.write().await?;
     let sid = match here {
         Some(here) if here.user == user.id => {
-            sessions::renew_proof(write.rows(), &here.sid, proof, expires_at).await?;
+            sessions::renew_proof(write.rows(), admitted.tenant(), &here.sid, proof, expires_at)
+                .await?;
             here.sid
         }
         other => {

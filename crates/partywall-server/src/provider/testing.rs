@@ -152,9 +152,13 @@ impl Scene {
     }
 
     pub(crate) async fn security_events(&self) -> Vec<String> {
-        use sea_orm::EntityTrait;
+        use sea_orm::{ColumnTrait, EntityTrait, ExprTrait, QueryFilter};
 
-        let events = security_events::Entity::find().all(self.control.inner.db.reader()).await;
+        // Some are of no tenant: of a device code that was not decided, for one.
+        let own = security_events::Column::TenantId.eq(self.tenant.as_str());
+        let own = own.or(security_events::Column::TenantId.is_null());
+        let events = security_events::Entity::find().filter(own);
+        let events = events.all(self.control.inner.db.reader()).await;
         let line = |event: &security_events::Model| format!("{} {}", event.event, event.outcome);
         events.unwrap().iter().map(line).collect()
     }

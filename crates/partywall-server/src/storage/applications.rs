@@ -111,6 +111,7 @@ pub(crate) async fn update(
         .col_expr(Column::ChangedAt, Expr::value(signed(application.changed_at.0)))
         .col_expr(Column::Version, Expr::value(signed(application.version)))
         .filter(Column::ClientId.eq(application.client_id.as_str()))
+        .filter(of(application.tenant.as_ref()))
         .exec(db)
         .await?;
     Ok(())
@@ -119,6 +120,7 @@ pub(crate) async fn update(
 /// Makes an application unable to do anything, for good: its secrets are gone.
 pub(crate) async fn revoke(
     db: &impl ConnectionTrait,
+    tenant: Option<&TenantId>,
     id: &ApplicationId,
     now: Timestamp,
 ) -> Result<(), StorageError> {
@@ -130,6 +132,7 @@ pub(crate) async fn revoke(
         .col_expr(Column::ChangedAt, Expr::value(signed(now.0)))
         .col_expr(Column::Version, Expr::col(Column::Version).add(1))
         .filter(Column::ClientId.eq(id.as_str()))
+        .filter(of(tenant))
         .exec(db)
         .await?;
     Ok(())
@@ -174,6 +177,7 @@ impl Candidate {
 /// Puts `secret` in the first slot; what was there stays good in the second until `previous_until`.
 pub(crate) async fn rotate_secret(
     db: &impl ConnectionTrait,
+    tenant: Option<&TenantId>,
     id: &ApplicationId,
     secret: &SecretHash,
     previous_until: Timestamp,
@@ -186,6 +190,7 @@ pub(crate) async fn rotate_secret(
         .col_expr(Column::ChangedAt, Expr::value(signed(now.0)))
         .col_expr(Column::Version, Expr::col(Column::Version).add(1))
         .filter(Column::ClientId.eq(id.as_str()))
+        .filter(of(tenant))
         .exec(db)
         .await?;
     Ok(())

@@ -1,11 +1,7 @@
 //! The table of machines: OAuth clients, each of exactly one tenant.
 
 use partywall::{TenantId, TenantStatus, Timestamp};
-use sea_orm::{
-    ActiveValue::{NotSet, Set},
-    ConnectionTrait, QueryOrder, QuerySelect,
-    entity::prelude::*,
-};
+use sea_orm::{ActiveValue::Set, ConnectionTrait, QueryOrder, QuerySelect, entity::prelude::*};
 
 use super::{Only, StorageError, sign_in_policies, signed, tenants, unsigned};
 use crate::control::{ClientId, Machine, MachineStatus, SecretHash};
@@ -161,6 +157,7 @@ pub(crate) async fn find_active_by_name(
 /// Puts `secret` in the first slot; what was there stays good in the second until `previous_until`.
 pub(crate) async fn rotate_secret(
     db: &impl ConnectionTrait,
+    tenant: &TenantId,
     client: &ClientId,
     secret: &SecretHash,
     previous_until: Timestamp,
@@ -172,6 +169,7 @@ pub(crate) async fn rotate_secret(
         .col_expr(Column::SecretHash, Expr::value(secret.as_bytes().to_vec()))
         .col_expr(Column::ChangedAt, Expr::value(signed(now.0)))
         .filter(Column::ClientId.eq(client.as_str()))
+        .filter(Column::TenantId.eq(tenant.as_str()))
         .exec(db)
         .await?;
     Ok(())
@@ -180,23 +178,20 @@ pub(crate) async fn rotate_secret(
 /// Makes a machine unable to authenticate, for good: its secrets are gone.
 pub(crate) async fn revoke(
     db: &impl ConnectionTrait,
+    tenant: &TenantId,
     client: &ClientId,
     now: Timestamp,
 ) -> Result<(), StorageError> {
-    let row = ActiveModel {
-        client_id: Set(client.as_str().to_owned()),
-        status: Set(status_text(MachineStatus::Revoked).to_owned()),
-        secret_hash: Set(Vec::new()),
-        previous_hash: Set(None),
-        previous_until: Set(0),
-        changed_at: Set(signed(now.0)),
-        tenant_id: NotSet,
-        name: NotSet,
-        roles: NotSet,
-        scopes: NotSet,
-        created_at: NotSet,
-    };
-    Entity::update(row).exec(db).await?;
+    Entity::update_many()
+        .col_expr(Column::Status, Expr::value(status_text(MachineStatus::Revoked)))
+        .col_expr(Column::SecretHash, Expr::value(Vec::<u8>::new()))
+        .col_expr(Column::PreviousHash, Expr::value(None::<Vec<u8>>))
+        .col_expr(Column::PreviousUntil, Expr::value(0_i64))
+        .col_expr(Column::ChangedAt, Expr::value(signed(now.0)))
+        .filter(Column::ClientId.eq(client.as_str()))
+        .filter(Column::TenantId.eq(tenant.as_str()))
+        .exec(db)
+        .await?;
     Ok(())
 }
 

@@ -54,6 +54,8 @@ pub(crate) mod sweep;
 pub(crate) mod tenants;
 pub(crate) mod totp_secrets;
 pub(crate) mod users;
+#[cfg(test)]
+mod walls;
 
 /// Where the control plane's state lives.
 #[derive(Clone)]
@@ -91,6 +93,8 @@ impl Database {
         }
         migration::Migrator::up(&migrating, None).await?;
         migrating.commit().await?;
+        #[cfg(test)]
+        let connection = walls::watched(connection);
         Ok(Self { connection, writing: Mutex::new(()) })
     }
 

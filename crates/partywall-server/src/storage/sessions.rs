@@ -209,6 +209,7 @@ pub(crate) async fn insert_proof(
 /// Replaces what a tenant's session rests on, after its user showed something anew.
 pub(crate) async fn renew_proof(
     db: &impl ConnectionTrait,
+    tenant: &TenantId,
     sid: &str,
     proof: &Proof,
     expires_at: Timestamp,
@@ -219,6 +220,7 @@ pub(crate) async fn renew_proof(
         .col_expr(proofs::Column::Connection, Expr::value(proof.connection.clone()))
         .col_expr(proofs::Column::ExpiresAt, Expr::value(signed(expires_at.0)))
         .filter(proofs::Column::Sid.eq(sid))
+        .filter(proofs::Column::TenantId.eq(tenant.as_str()))
         .exec(db)
         .await?;
     Ok(())
