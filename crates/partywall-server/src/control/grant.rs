@@ -28,6 +28,9 @@ pub(crate) struct NewGrant<'g> {
     pub(crate) sid: Option<&'g str>,
     pub(crate) nonce: Option<&'g str>,
     pub(crate) dpop_jkt: Option<&'g str>,
+    /// Whether there are refresh tokens. Otherwise it lasts as long as its access token, and is
+    /// kept so that both end with the session.
+    pub(crate) refreshed: bool,
 }
 
 /// Why a grant ends before its time.
@@ -71,6 +74,11 @@ impl ControlPlane {
     pub(crate) fn new_grant(&self, admitted: &Admitted, new: NewGrant<'_>) -> Option<Grant> {
         let AdmittedPrincipal::User(user, proof) = admitted.principal() else { return None };
         let now = self.now();
+        let lasts = if new.refreshed {
+            self.inner.config.refresh_lifetime
+        } else {
+            self.policy().token_lifetime()
+        };
         Some(Grant {
             id: new.id,
             tenant: admitted.tenant().clone(),
@@ -85,7 +93,7 @@ impl ControlPlane {
             turn: 0,
             turned_at: now,
             created_at: now,
-            expires_at: now + self.inner.config.refresh_lifetime,
+            expires_at: now + lasts,
             revoked_at: None,
         })
     }
@@ -96,8 +104,8 @@ impl ControlPlane {
         Ok(format!("{grant}.{}", random::opaque_id(&self.inner.random)?))
     }
 
-    /// Ends a grant and every access token issued under it, whether or not it was stored (a code
-    /// without a refresh token has none). Ending it twice changes nothing.
+    /// Ends a grant and every access token issued under it, whether or not it is stored still.
+    /// Ending it twice changes nothing.
     ///
     /// # Errors
     ///

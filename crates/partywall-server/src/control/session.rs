@@ -131,7 +131,8 @@ impl ControlPlane {
         let why = GrantEnd::SessionEnded.as_str();
         let keep_until = now + self.policy().revocation_lasts(now);
         let issuers = self.issuers_of(db, tenant).await?;
-        for grant in grants::of_session(db, tenant, sid, now).await? {
+        let since = Timestamp(now.0.saturating_sub(self.policy().token_lifetime().as_secs()));
+        for grant in grants::of_session(db, tenant, sid, since).await? {
             grants::revoke(db, tenant, &grant.id, why, now).await?;
             for issuer in &issuers {
                 let (jti, expires) = (&grant.id, keep_until);

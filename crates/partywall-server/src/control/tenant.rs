@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::{Actor, ControlError, ControlPlane, own_issuer};
 use crate::{
     random,
-    storage::{AuditEvent, StorageError, erasure, tenants},
+    storage::{AuditEvent, StorageError, erasure, sessions, tenants},
 };
 
 impl ControlPlane {
@@ -208,10 +208,15 @@ impl ControlPlane {
         let tenant = tenants::find(change.rows(), id).await?;
         let mut tenant =
             tenant.ok_or_else(|| ControlError::UnknownTenant { tenant: id.clone() })?;
+        let before = tenant.record.status;
         let detail = alter(&mut tenant)?;
         tenant.changed_at = now;
         tenant.generation = change.generation();
         tenants::update(change.rows(), &tenant).await?;
+        if before == TenantStatus::Active && tenant.record.status != before {
+            // Its grants sleep while it does (decision 0019).
+            sessions::end_all_of_tenant(change.rows(), id, now).await?;
+        }
         if own_issuer::in_a_silo(&tenant.record.placements) {
             self.give_own_issuer(change.rows(), id, now).await?;
         }

@@ -135,11 +135,15 @@ pub(crate) async fn begin(
         seen_at: now,
         expires_at: now + BROWSER_LASTS,
     };
+    let same =
+        |before: &Session| before.account.as_ref().is_some_and(|(previous, _)| previous == account);
+    if let Some(before) = before.as_ref().filter(|before| !same(before)) {
+        sign_out_of_all(control, before).await?;
+    }
     let write = control.inner.db.write().await?;
     sessions::insert(write.rows(), &session).await?;
     if let Some(before) = before {
-        let same = before.account.as_ref().is_some_and(|(previous, _)| previous == account);
-        if same {
+        if same(&before) {
             sessions::move_proofs(write.rows(), &before.id_hash, &session.id_hash).await?;
         } else {
             end_browser(write.rows(), &before.id_hash, now).await?;
@@ -246,6 +250,9 @@ pub(crate) async fn enter(
         note_use(control, session, now).await?;
         return Ok(here.sid.clone());
     }
+    if let Some(other) = here.as_ref().filter(|here| here.user != user.id) {
+        control.sign_out(other).await?;
+    }
     let write = control.inner.db.write().await?;
     let sid = match here {
         Some(here) if here.user == user.id => {
@@ -253,10 +260,7 @@ pub(crate) async fn enter(
                 .await?;
             here.sid
         }
-        other => {
-            if let Some(other) = other {
-                sessions::end_proof(write.rows(), tenant, &other.sid, now).await?;
-            }
+        _ => {
             let entered = TenantSession {
                 sid: random::opaque_id(&control.inner.random)?,
                 tenant: tenant.clone(),
@@ -295,16 +299,22 @@ pub(crate) async fn leave(
     control: &ControlPlane,
     session: &Session,
 ) -> Result<Vec<HeaderValue>, StorageError> {
-    let live = sessions::live_of_browser(control.inner.db.reader(), &session.id_hash).await?;
-    for tenant_session in &live {
-        control.sign_out(tenant_session).await?;
-    }
+    sign_out_of_all(control, session).await?;
     let write = control.inner.db.write().await?;
     // Whatever it entered meanwhile.
     end_browser(write.rows(), &session.id_hash, control.now()).await?;
     sessions::delete(write.rows(), &session.id_hash).await?;
     write.commit().await?;
     Ok(set_cookie(COOKIE_NAME, "", Some(Duration::ZERO)).into_iter().collect())
+}
+
+/// Ends a browser's session with every tenant, with all that began in it.
+async fn sign_out_of_all(control: &ControlPlane, session: &Session) -> Result<(), StorageError> {
+    let live = sessions::live_of_browser(control.inner.db.reader(), &session.id_hash).await?;
+    for tenant_session in &live {
+        control.sign_out(tenant_session).await?;
+    }
+    Ok(())
 }
 
 /// Ends what a browser has shown to every tenant, in the caller's transaction. Its row is the

@@ -140,6 +140,7 @@ impl Scene {
             sid: None,
             nonce: None,
             dpop_jkt,
+            refreshed: true,
         };
         let (db, admitted) = (self.control.inner.db.reader(), self.admitted().await);
         let token = refresh_token::first(&self.control, db, &admitted, new).await.unwrap();

@@ -167,17 +167,18 @@ pub(crate) async fn page(
     rows.iter().map(Grant::try_from).collect()
 }
 
-/// The live grants that began in a tenant's session.
+/// The grants that began in a tenant's session, and have not been ended. Those that ran out at
+/// `since` or later are among them: access tokens issued at their end may still be good.
 pub(crate) async fn of_session(
     db: &impl ConnectionTrait,
     tenant: &TenantId,
     sid: &str,
-    now: Timestamp,
+    since: Timestamp,
 ) -> Result<Vec<Grant>, StorageError> {
     let rows = Entity::find()
         .filter(Column::Sid.eq(sid))
         .filter(Column::TenantId.eq(tenant.as_str()))
-        .filter(live(now))
+        .filter(live(since))
         .all(db)
         .await?;
     rows.iter().map(Grant::try_from).collect()

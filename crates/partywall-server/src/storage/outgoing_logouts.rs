@@ -100,8 +100,31 @@ pub(super) async fn queue(
     if sids.is_empty() {
         return Ok(());
     }
-    let (client, proof) = (Alias::new("session_clients"), Alias::new("session_proofs"));
-    let of = |column: proofs::Column| Expr::col((proof.clone(), column));
+    queue_where(db, tenant, proof_column(proofs::Column::Sid).is_in(sids), now).await
+}
+
+/// As [`queue`], for every session of a tenant that ended at `now`. One that did so a moment before
+/// is told of twice.
+pub(super) async fn queue_ended_at(
+    db: &impl ConnectionTrait,
+    tenant: &TenantId,
+    now: Timestamp,
+) -> Result<(), StorageError> {
+    let ended = proof_column(proofs::Column::EndedAt).eq(signed(now.0));
+    queue_where(db, tenant, ended, now).await
+}
+
+fn proof_column(column: proofs::Column) -> Expr {
+    Expr::col((Alias::new("session_proofs"), column))
+}
+
+async fn queue_where(
+    db: &impl ConnectionTrait,
+    tenant: &TenantId,
+    which: Expr,
+    now: Timestamp,
+) -> Result<(), StorageError> {
+    let (client, of) = (Alias::new("session_clients"), proof_column);
     let told = Query::select()
         .expr(of(proofs::Column::TenantId))
         .expr(Expr::col((client.clone(), listeners::Column::ClientId)))
@@ -116,7 +139,7 @@ pub(super) async fn queue(
             proofs::Entity,
             of(proofs::Column::Sid).equals((client, listeners::Column::Sid)),
         )
-        .and_where(of(proofs::Column::Sid).is_in(sids))
+        .and_where(which)
         .and_where(of(proofs::Column::TenantId).eq(tenant.as_str()))
         .to_owned();
     let mut insert = Query::insert();

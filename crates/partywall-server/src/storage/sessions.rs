@@ -183,6 +183,21 @@ pub(crate) async fn find_sid(
     row.as_ref().map(TenantSession::try_from).transpose()
 }
 
+/// As [`find_sid`], and it does not end before the caller's transaction does: whoever ends it waits
+/// (`FOR SHARE`; SQLite has one writer anyway), and finds what was begun in it.
+pub(crate) async fn hold(
+    db: &impl ConnectionTrait,
+    tenant: &TenantId,
+    sid: &str,
+) -> Result<Option<TenantSession>, StorageError> {
+    let row = proofs::Entity::find_by_id(sid)
+        .filter(proofs::Column::TenantId.eq(tenant.as_str()))
+        .lock_shared()
+        .only(db)
+        .await?;
+    row.as_ref().map(TenantSession::try_from).transpose()
+}
+
 pub(crate) async fn insert_proof(
     db: &impl ConnectionTrait,
     session_hash: &[u8],
@@ -360,6 +375,23 @@ pub(crate) async fn end_all_of_user(
         .await?;
     outgoing_logouts::queue(db, tenant, &sids, now).await?;
     Ok(sids)
+}
+
+/// Ends every session of a tenant, and writes down who is to be told. In a transaction of the
+/// caller's. Two statements, however many sessions there are.
+pub(crate) async fn end_all_of_tenant(
+    db: &impl ConnectionTrait,
+    tenant: &TenantId,
+    now: Timestamp,
+) -> Result<u64, StorageError> {
+    let ended = proofs::Entity::update_many()
+        .col_expr(proofs::Column::EndedAt, Expr::value(signed(now.0)))
+        .filter(proofs::Column::TenantId.eq(tenant.as_str()))
+        .filter(proofs::Column::EndedAt.is_null())
+        .exec(db)
+        .await?;
+    outgoing_logouts::queue_ended_at(db, tenant, now).await?;
+    Ok(ended.rows_affected)
 }
 
 impl TryFrom<&Model> for Session {

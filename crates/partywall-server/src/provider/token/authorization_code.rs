@@ -84,8 +84,9 @@ enum Outcome {
     Again(Box<Code>),
 }
 
-/// Uses the code up, whatever comes of it, where it is its own client's at its own issuer, and begins the family of refresh tokens if there is to
-/// be one: in one transaction, so that whoever comes second finds the family and ends it.
+/// Uses the code up, whatever comes of it, where it is its own client's at its own issuer, and
+/// begins the family of tokens: in one transaction, so that whoever comes second finds the family
+/// and ends it.
 async fn redeem(
     request: &TokenRequest<'_>,
     application: &Application,
@@ -115,24 +116,20 @@ async fn redeem(
             return Ok(Outcome::Refused(why));
         }
     };
-    let refresh_token = if scope::has(&code.scopes, scope::OFFLINE_ACCESS)
-        && application.registration.grants.contains(&Grant::RefreshToken)
-    {
-        let is_public = application.authentication == ClientAuthentication::None;
-        let new = NewGrant {
-            id: code.grant.clone(),
-            client: &application.client_id,
-            scopes: code.scopes.clone(),
-            resource: &code.resource,
-            sid: Some(&code.sid),
-            nonce: code.nonce.as_deref(),
-            // RFC 9449 5: a confidential client shows who it is at every refresh.
-            dpop_jkt: request.dpop_jkt.as_deref().filter(|_| is_public),
-        };
-        refresh_token::first(control, rows, &admitted, new).await?
-    } else {
-        None
+    let is_public = application.authentication == ClientAuthentication::None;
+    let new = NewGrant {
+        id: code.grant.clone(),
+        client: &application.client_id,
+        scopes: code.scopes.clone(),
+        resource: &code.resource,
+        sid: Some(&code.sid),
+        nonce: code.nonce.as_deref(),
+        // RFC 9449 5: a confidential client shows who it is at every refresh.
+        dpop_jkt: request.dpop_jkt.as_deref().filter(|_| is_public),
+        refreshed: scope::has(&code.scopes, scope::OFFLINE_ACCESS)
+            && application.registration.grants.contains(&Grant::RefreshToken),
     };
+    let refresh_token = refresh_token::first(control, rows, &admitted, new).await?;
     if application.registration.backchannel_logout_uri.is_some() {
         outgoing_logouts::note(rows, &code.sid, &application.client_id).await?;
     }
@@ -171,7 +168,8 @@ async fn admitted(
     if code.dpop_jkt.is_some() && code.dpop_jkt != request.dpop_jkt {
         return refused(InvalidGrant::OtherKey);
     }
-    let session = sessions::find_sid(db, tenant, &code.sid).await?;
+    // Held until the grant is there: whoever ends the session finds it, or is found here.
+    let session = sessions::hold(db, tenant, &code.sid).await?;
     if session.is_none_or(|session| session.ended_at.is_some()) {
         return refused(InvalidGrant::NotLive);
     }

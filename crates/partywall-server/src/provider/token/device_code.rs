@@ -48,7 +48,7 @@ pub(super) async fn grant(
     request.at.may_speak_for(&admitted)?;
     // As with codes: a new password, an administrator, a sign-out end what is under way, too.
     if let Some(sid) = &sid {
-        let session = sessions::find_sid(write.rows(), &tenant, sid).await?;
+        let session = sessions::hold(write.rows(), &tenant, sid).await?;
         if session.is_none_or(|session| session.ended_at.is_some()) {
             return Err(refused(InvalidGrant::NotLive));
         }
@@ -58,24 +58,20 @@ pub(super) async fn grant(
     if used.first().is_none() {
         return Err(refused(InvalidGrant::Reused));
     }
-    let stays = scope::has(&device.scopes, scope::OFFLINE_ACCESS)
-        && application.registration.grants.contains(&Grant::RefreshToken);
     let is_public = application.authentication == ClientAuthentication::None;
-    let refresh_token = if stays {
-        let new = NewGrant {
-            id: device.grant.clone(),
-            client: &application.client_id,
-            scopes: device.scopes.clone(),
-            resource: &device.resource,
-            sid: sid.as_deref(),
-            nonce: None,
-            // RFC 9449 5: a confidential client shows who it is at every refresh.
-            dpop_jkt: request.dpop_jkt.as_deref().filter(|_| is_public),
-        };
-        refresh_token::first(control, write.rows(), &admitted, new).await?
-    } else {
-        None
+    let new = NewGrant {
+        id: device.grant.clone(),
+        client: &application.client_id,
+        scopes: device.scopes.clone(),
+        resource: &device.resource,
+        sid: sid.as_deref(),
+        nonce: None,
+        // RFC 9449 5: a confidential client shows who it is at every refresh.
+        dpop_jkt: request.dpop_jkt.as_deref().filter(|_| is_public),
+        refreshed: scope::has(&device.scopes, scope::OFFLINE_ACCESS)
+            && application.registration.grants.contains(&Grant::RefreshToken),
     };
+    let refresh_token = refresh_token::first(control, write.rows(), &admitted, new).await?;
     if let Some(sid) =
         sid.as_deref().filter(|_| application.registration.backchannel_logout_uri.is_some())
     {

@@ -21,17 +21,19 @@ use crate::{
     },
 };
 
-/// Begins a family, in the caller's transaction, and makes its first token. `None` for a machine:
-/// it has its secret (RFC 6749 4.4.3).
+/// Begins a family, in the caller's transaction, and makes its first refresh token, where there are
+/// to be any. Never for a machine: it has its secret (RFC 6749 4.4.3).
 pub(crate) async fn first(
     control: &ControlPlane,
     db: &impl ConnectionTrait,
     admitted: &Admitted,
     new: NewGrant<'_>,
 ) -> Result<Option<Secret<String>>, StorageError> {
+    let refreshed = new.refreshed;
     let Some(grant) = control.new_grant(admitted, new) else { return Ok(None) };
     grants::insert(db, &grant).await?;
-    Ok(Some(control.inner.refresh_key.token(&grant.tenant, &grant.id, grant.turn)))
+    let token = || control.inner.refresh_key.token(&grant.tenant, &grant.id, grant.turn);
+    Ok(refreshed.then(token))
 }
 
 pub(super) async fn grant(

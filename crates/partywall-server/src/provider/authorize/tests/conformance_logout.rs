@@ -7,23 +7,23 @@ use tokio::{net::TcpListener, sync::mpsc};
 use super::*;
 use crate::{control::UserId, provider::testing::application};
 
-const BACK: &str = "https://app.test/signed-out";
+pub(super) const BACK: &str = "https://app.test/signed-out";
 
 /// Somebody signed in to an application that registered addresses for logouts.
-struct SignedIn {
-    scene: Scene,
-    app: ApplicationCredentials,
-    cookie: String,
-    id_token: String,
-    answer: Value,
+pub(super) struct SignedIn {
+    pub(super) scene: Scene,
+    pub(super) app: ApplicationCredentials,
+    pub(super) cookie: String,
+    pub(super) id_token: String,
+    pub(super) answer: Value,
 }
 
 impl SignedIn {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         Self::hearing_at(None).await
     }
 
-    async fn hearing_at(backchannel: Option<&str>) -> Self {
+    pub(super) async fn hearing_at(backchannel: Option<&str>) -> Self {
         let scene = Scene::new().await;
         let app = registered(&scene, backchannel).await;
         let cookie = scene.signed_in(&scene.user, &[Amr::Password]).await;
@@ -32,7 +32,7 @@ impl SignedIn {
         Self { scene, app, cookie, id_token, answer }
     }
 
-    async fn end(&self, with: With<'_>) -> Reply {
+    pub(super) async fn end(&self, with: With<'_>) -> Reply {
         self.end_as(&self.cookie, with).await
     }
 
@@ -75,7 +75,7 @@ impl SignedIn {
     }
 
     /// Whether a request that may ask nothing finds somebody signed in.
-    async fn is_signed_in(&self) -> bool {
+    pub(super) async fn is_signed_in(&self) -> bool {
         let prompt = [("prompt", Some("none"))];
         let reply = self.scene.authorize_at(&self.app, &self.cookie, &prompt).await;
         match reply.parameters().get("error").map(String::as_str) {
@@ -94,7 +94,7 @@ impl SignedIn {
     }
 }
 
-async fn registered(scene: &Scene, backchannel: Option<&str>) -> ApplicationCredentials {
+pub(super) async fn registered(scene: &Scene, backchannel: Option<&str>) -> ApplicationCredentials {
     let how = json!({ "authentication": "none", "registration": {
         "redirect_uris": [CALLBACK], "grants": ["authorization_code", "refresh_token"],
         "scopes": ["openid", "invoices:read"], "post_logout_redirect_uris": [BACK, "https://app.test/out?x=1"],
@@ -103,14 +103,14 @@ async fn registered(scene: &Scene, backchannel: Option<&str>) -> ApplicationCred
     application(&scene.control, None, how).await
 }
 
-async fn tokens(scene: &Scene, app: &ApplicationCredentials, cookie: &str) -> Value {
+pub(super) async fn tokens(scene: &Scene, app: &ApplicationCredentials, cookie: &str) -> Value {
     let offline = [("scope", Some("openid invoices:read offline_access"))];
     let code = scene.authorize_at(app, cookie, &offline).await.code();
     let form = [("client_id", Some(app.client_id.as_str()))];
     scene.redeem_as(app, &code, &form, &[]).await
 }
 
-fn location(reply: &Reply) -> &str {
+pub(super) fn location(reply: &Reply) -> &str {
     assert_eq!(reply.status, StatusCode::SEE_OTHER, "{}", reply.body);
     reply.headers["location"].to_str().unwrap()
 }
@@ -247,13 +247,13 @@ async fn oidcc_backchannel_logout_discovery_endpoint_verification() {
 }
 
 /// An application that hears of logouts, and answers as it is told to.
-struct Hearing {
-    address: String,
-    heard: mpsc::UnboundedReceiver<String>,
+pub(super) struct Hearing {
+    pub(super) address: String,
+    pub(super) heard: mpsc::UnboundedReceiver<String>,
 }
 
 impl Hearing {
-    async fn answering(status: &'static [u16]) -> Self {
+    pub(super) async fn answering(status: &'static [u16]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}/backchannel", listener.local_addr().unwrap());
         let (sender, heard) = mpsc::unbounded_channel();
@@ -273,7 +273,7 @@ impl Hearing {
     }
 
     /// What it has heard, without waiting.
-    fn token(&mut self) -> Option<String> {
+    pub(super) fn token(&mut self) -> Option<String> {
         let body = self.heard.try_recv().ok()?;
         Some(body.strip_prefix("logout_token=").unwrap().to_owned())
     }

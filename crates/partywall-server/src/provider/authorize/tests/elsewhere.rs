@@ -8,7 +8,7 @@ use crate::provider::{
 };
 
 /// A scene whose tenant has an issuer of its own, where its user has signed in.
-async fn silo() -> (Scene, String) {
+pub(super) async fn silo() -> (Scene, String) {
     use partywall::{DeploymentModel, Placement, Placements};
 
     let mut scene = Scene::new().await;
@@ -25,7 +25,7 @@ async fn silo() -> (Scene, String) {
 const OWN: &str = "/t/hooli";
 
 impl Scene {
-    async fn asks_at(&self, issuer: &str, cookie: &str, query: &str) -> Reply {
+    pub(super) async fn asks_at(&self, issuer: &str, cookie: &str, query: &str) -> Reply {
         let request = Request::get(format!("{issuer}/authorize?{query}")).header("cookie", cookie);
         self.reply(request.body(Body::empty()).unwrap()).await
     }

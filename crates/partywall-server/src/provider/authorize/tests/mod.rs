@@ -24,6 +24,7 @@ mod conformance_logout;
 mod crash;
 mod elsewhere;
 mod equal;
+mod logout;
 mod nodes;
 
 const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
