@@ -11,7 +11,9 @@ use crate::{
     control::ControlPlane,
     health,
     http::guard,
-    login, provider, storage,
+    login,
+    provider::{self, logout::Telling},
+    storage,
 };
 
 /// Serves a [`ControlPlane`] over HTTP.
@@ -171,9 +173,10 @@ async fn deliver(control: ControlPlane) {
 async fn tell_logouts(control: ControlPlane) {
     let mut second = tokio::time::interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut telling = Telling::default();
     loop {
         second.tick().await;
-        if let Err(error) = control.tell_due_logouts().await {
+        if let Err(error) = telling.begin(&control).await {
             let error = &error as &dyn std::error::Error;
             tracing::error!(error, "logouts that are due cannot be told");
         }

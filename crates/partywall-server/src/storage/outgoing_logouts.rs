@@ -12,7 +12,7 @@ use sea_orm::{
     sea_query::{Alias, OnConflict, Query},
 };
 
-use super::{StorageError, sessions::proofs, signed, unsigned};
+use super::{StorageError, sessions::proofs, signed};
 use crate::control::{ApplicationId, UserId};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -64,7 +64,6 @@ pub(crate) struct Due {
     pub(crate) sid: String,
     pub(crate) tries: u32,
     due_at: i64,
-    pub(crate) give_up_at: Timestamp,
 }
 
 /// Notes that an application got tokens in a session and wants to hear of its end. Doing so again
@@ -160,13 +159,42 @@ async fn queue_where(
     Ok(())
 }
 
-/// Up to `limit` logouts that are due, the longest due first.
+/// Up to `limit` applications for which something is due, the longest due first.
+pub(crate) async fn clients_due(
+    db: &impl ConnectionTrait,
+    now: Timestamp,
+    limit: u64,
+) -> Result<Vec<ApplicationId>, StorageError> {
+    let clients: Vec<String> = Entity::find()
+        .select_only()
+        .column(Column::ClientId)
+        .filter(Column::DueAt.lte(signed(now.0)))
+        .group_by(Column::ClientId)
+        .order_by_asc(Column::DueAt.min())
+        .limit(limit)
+        .into_tuple()
+        .all(db)
+        .await?;
+    let read = |client: String| {
+        let corrupt = StorageError::Corrupt {
+            table: "outgoing_logouts",
+            row: client.clone(),
+            column: "client_id",
+        };
+        client.parse().map_err(|_| corrupt)
+    };
+    clients.into_iter().map(read).collect()
+}
+
+/// Up to `limit` logouts that are due for one application, the longest due first.
 pub(crate) async fn due(
     db: &impl ConnectionTrait,
+    client: &ApplicationId,
     now: Timestamp,
     limit: u64,
 ) -> Result<Vec<Due>, StorageError> {
     let rows = Entity::find()
+        .filter(Column::ClientId.eq(client.as_str()))
         .filter(Column::DueAt.lte(signed(now.0)))
         .order_by_asc(Column::DueAt)
         .limit(limit)
@@ -204,13 +232,27 @@ pub(crate) async fn put_off(
         .col_expr(Column::DueAt, Expr::value(signed(until.0)))
         .filter(Column::ClientId.eq(client.as_str()))
         .filter(Column::DueAt.lte(signed(now.0)))
-        .filter(Column::GiveUpAt.gt(signed(now.0)))
         .exec(db)
         .await?;
     Ok(())
 }
 
-/// Forgets a logout that was told, or that nobody will ever hear.
+/// Forgets what an application was told in vain for long enough, after it did not take one again,
+/// and says how much that was.
+pub(crate) async fn give_up(
+    db: &impl ConnectionTrait,
+    client: &ApplicationId,
+    now: Timestamp,
+) -> Result<u64, StorageError> {
+    let given_up = Entity::delete_many()
+        .filter(Column::ClientId.eq(client.as_str()))
+        .filter(Column::GiveUpAt.lte(signed(now.0)))
+        .exec(db)
+        .await?;
+    Ok(given_up.rows_affected)
+}
+
+/// Forgets a logout that was told.
 pub(crate) async fn remove(db: &impl ConnectionTrait, id: i64) -> Result<(), StorageError> {
     Entity::delete_by_id(id).exec(db).await?;
     Ok(())
@@ -233,7 +275,6 @@ impl TryFrom<Model> for Due {
             sid: row.sid,
             tries: u32::try_from(row.tries).unwrap_or(0),
             due_at: row.due_at,
-            give_up_at: Timestamp(unsigned(row.give_up_at)),
         })
     }
 }

@@ -34,7 +34,7 @@ const fn read(table: &'static str, by: &'static [&'static str], why: &'static st
     Crossing { statement: "SELECT", table, by, why }
 }
 
-const CROSSINGS: [Crossing; 14] = [
+const CROSSINGS: [Crossing; 15] = [
     read("applications", &["client_id"], "a client names itself before its tenant is known"),
     read("machines", &["client_id"], "a client names itself before its tenant is known"),
     read("users", &["account_id"], "a person's own memberships, for the chooser"),
@@ -72,6 +72,12 @@ const CROSSINGS: [Crossing; 14] = [
         table: "outgoing_logouts",
         by: &["id"],
         why: "a chore: the row it has just read",
+    },
+    Crossing {
+        statement: "DELETE",
+        table: "outgoing_logouts",
+        by: &["client_id", "give_up_at"],
+        why: "a chore: what a client that does not answer was told for a day, for all tenants",
     },
     Crossing {
         statement: "DELETE",

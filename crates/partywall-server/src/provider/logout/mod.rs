@@ -32,6 +32,8 @@ use crate::{
     },
 };
 
+pub(crate) use back_channel::Telling;
+
 mod back_channel;
 pub(crate) mod caller;
 

@@ -7,6 +7,7 @@ use super::{
     *,
 };
 use partywall::Clock;
+use tokio::net::TcpListener;
 
 use crate::{
     control::NewGrant,
@@ -14,10 +15,11 @@ use crate::{
         Proof, actions,
         session::{self, Browser},
     },
+    provider::logout::Telling,
     random,
     secret::Secret,
     storage::{
-        grants,
+        grants, outgoing_logouts,
         sessions::{self, TenantSession},
     },
 };
@@ -302,4 +304,100 @@ async fn o08_a_tenants_own_issuer_signs_people_out_and_says_so_itself() {
     let kid = header["kid"].as_str().unwrap();
     assert!(get("/t/hooli/jwks").await.body.contains(kid), "not its own key");
     assert!(!get("/jwks").await.body.contains(kid), "the shared issuer's key");
+}
+
+/// Ends a session of the user in which each of `apps` got tokens.
+async fn a_logout(scene: &Scene, apps: &[&ApplicationCredentials]) {
+    let cookie = scene.signed_in(&scene.user, &[Amr::Password]).await;
+    for app in apps {
+        tokens(scene, app, &cookie).await;
+    }
+    let session = scene.session().await;
+    assert!(scene.control.sign_out(&session).await.unwrap());
+}
+
+#[tokio::test]
+async fn o14_an_application_that_never_answers_keeps_nobody_waiting() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let nowhere = format!("http://{}/", silent.local_addr().unwrap());
+    let scene = Scene::new().await;
+    let deaf = registered(&scene, Some(&nowhere)).await;
+    let mut hearing = Hearing::answering(&[]).await;
+    let app = registered(&scene, Some(&hearing.address)).await;
+    for _ in 0..12 {
+        a_logout(&scene, &[&deaf]).await;
+    }
+    a_logout(&scene, &[&deaf, &app]).await;
+
+    let mut telling = Telling::default();
+    let heard = async |hearing: &mut Hearing| {
+        tokio::time::timeout(Duration::from_secs(3), hearing.heard.recv()).await.is_ok()
+    };
+    telling.begin(&scene.control).await.unwrap();
+    assert!(heard(&mut hearing).await);
+    // It is called by one at a time, and nobody waits for that one.
+    let mut calls = vec![silent.accept().await.unwrap()];
+    a_logout(&scene, &[&deaf, &app]).await;
+    telling.begin(&scene.control).await.unwrap();
+    assert!(heard(&mut hearing).await, "it waits for the one that does not answer");
+    let second = tokio::time::timeout(Duration::from_millis(300), silent.accept()).await;
+    assert!(second.is_err(), "it is called by several");
+
+    // When it has been waited for long enough, all of its logouts are put off.
+    calls.clear();
+    let waits = async |scene: &Scene| {
+        let db = scene.control.inner.db.reader();
+        outgoing_logouts::due(db, &deaf.client_id, scene.control.now(), 100).await.unwrap().len()
+    };
+    let put_off = async {
+        while waits(&scene).await > 0 {
+            telling.begin(&scene.control).await.unwrap();
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(15), put_off).await.expect("it is called for ever");
+    // And after a day it is left alone for good.
+    drop(silent);
+    scene.advance(Duration::from_secs(24 * 3600));
+    assert_eq!(waits(&scene).await, 14, "the control");
+    scene.control.tell_due_logouts().await.unwrap();
+    scene.advance(Duration::from_secs(24 * 3600));
+    assert_eq!(waits(&scene).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o14_several_servers_tell_everybody_once_and_go_on_where_one_was_killed() {
+    const LOGOUTS: usize = 40;
+    let mut hearing = Hearing::answering(&[]).await;
+    let scene = Scene::new().await;
+    let app = registered(&scene, Some(&hearing.address)).await;
+    for _ in 0..LOGOUTS {
+        a_logout(&scene, &[&app]).await;
+    }
+    // One server has taken one, and is killed before it says so to anybody.
+    let (control, now) = (&scene.control, scene.control.now());
+    let due = outgoing_logouts::due(control.inner.db.reader(), &app.client_id, now, 1).await;
+    let due = due.unwrap().remove(0);
+    let write = control.inner.db.single().await;
+    let again_at = now + Duration::from_secs(5);
+    assert!(outgoing_logouts::claim(write.db(), &due, again_at).await.unwrap());
+    assert!(!outgoing_logouts::claim(write.db(), &due, again_at).await.unwrap(), "taken twice");
+    drop(write);
+
+    let servers = [scene.another_server().await, scene.another_server().await, control.clone()];
+    let mut all = tokio::task::JoinSet::new();
+    for server in servers {
+        all.spawn(async move { server.tell_due_logouts().await.unwrap() });
+    }
+    all.join_all().await;
+    let mut sids = std::collections::BTreeSet::new();
+    let mut listen = |hearing: &mut Hearing| {
+        while let Some(token) = hearing.token() {
+            assert!(sids.insert(text(&scene.claims(&token), "sid")), "told twice");
+        }
+        sids.len()
+    };
+    assert_eq!(listen(&mut hearing), LOGOUTS - 1);
+    scene.advance(Duration::from_secs(5));
+    control.tell_due_logouts().await.unwrap();
+    assert_eq!(listen(&mut hearing), LOGOUTS);
 }
