@@ -187,6 +187,7 @@ pub(crate) fn settings(
     settings.passwords = section.passwords.into();
     settings.rates = section.rates.into();
     settings.proxies = Proxies::of(section.proxies.iter().map(String::as_str))?;
+    settings.call_private_addresses = section.call_private_addresses;
     settings.mail = section.mail.as_ref().map(mail).transpose()?;
     // Its own tokens are trusted by the keys it signs them with, wherever else it is configured.
     settings.external_issuers =

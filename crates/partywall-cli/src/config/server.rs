@@ -47,6 +47,8 @@ pub(crate) struct Server {
     /// Reverse proxies that are believed when they say whom they ask for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) proxies: Vec<String>,
+    /// Whether applications are told of logouts at addresses that are not public, too.
+    pub(crate) call_private_addresses: bool,
     /// Where it gives up mail; without it nobody is invited by mail.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) mail: Option<Mail>,
@@ -85,6 +87,8 @@ impl Server {
         let passwords = Passwords::read(&mut section);
         let rates = AskedFor::read(&mut section);
         let proxies = rates::read_proxies(&mut section);
+        let private =
+            section.optional::<bool>("call_private_addresses", "call_private_addresses = false");
         let mail = section.section("mail", "[server.mail]");
         let has_mail = mail.is_some();
         let mail = mail.and_then(|section| Mail::read(section, reading));
@@ -106,6 +110,7 @@ impl Server {
             passwords,
             rates,
             proxies,
+            call_private_addresses: private.is_some_and(Spanned::into_inner),
             mail,
         })
     }

@@ -158,6 +158,11 @@ fn every_finding_has_its_place_and_its_fix() {
             "4:13: server.algorithm: unknown variant `HS256`, expected one of `ES256`, `EdDSA`, `RS256`; write `algorithm = \"ES256\"`",
         ),
         (
+            "issuer = \"https://login.example.com\"\naudience",
+            "call_private_addresses = \"yes\"\nissuer = \"https://login.example.com\"\naudience",
+            "4:26: server.call_private_addresses: invalid type: string \"yes\", expected a boolean; write `call_private_addresses = false`",
+        ),
+        (
             "[service]",
             "[server.mail]\nserver = \"smtp://u:p@mail.example\"\nfrom = \"login@example.com\"\n[service]",
             "10:10: server.mail.server: mail server \"smtp://u:p@mail.example\": expected smtps://host:port or smtp://host:port, without user, path or query; write `server = \"smtps://mail.example.com\"`",
