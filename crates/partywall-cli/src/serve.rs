@@ -185,6 +185,7 @@ pub(crate) fn settings(
     settings.keys.rotate_every = section.rotation.duration();
     settings.bundle.lifetime = section.bundle_lifetime.duration();
     settings.passwords = section.passwords.into();
+    settings.tenant_hosts = section.tenant_hosts.as_deref().map(str::parse).transpose()?;
     settings.rates = section.rates.into();
     settings.proxies = Proxies::of(section.proxies.iter().map(String::as_str))?;
     settings.call_private_addresses = section.call_private_addresses;

@@ -8,6 +8,7 @@ use partywall::token::IssuerConfig;
 use crate::{
     keys::{KeyPolicy, SealingKey},
     mail::{InvalidMail, MailConfig},
+    provider::TenantHosts,
     rate::{Proxies, Rate},
     storage::DatabaseConfig,
 };
@@ -40,6 +41,8 @@ pub struct ServerConfig {
     pub call_private_addresses: bool,
     /// Reverse proxies that are believed when they say whom they ask for.
     pub proxies: Proxies,
+    /// Hosts that name a tenant, beside the issuer's own. None, where there are no such hosts.
+    pub tenant_hosts: Option<TenantHosts>,
     /// How much may be asked for.
     pub rates: Rates,
     /// Other issuers whose tokens enforcement points accept.
@@ -67,6 +70,7 @@ impl ServerConfig {
             mail: None,
             call_private_addresses: false,
             proxies: Proxies::none(),
+            tenant_hosts: None,
             rates: Rates::default(),
             external_issuers: Vec::new(),
         }
@@ -385,6 +389,14 @@ pub enum ConfigError {
     /// Not a proxy's address.
     #[error("proxy {given:?}: expected an address, or a prefix such as 10.0.0.0/8")]
     Proxy {
+        /// What was given.
+        given: String,
+    },
+    /// Not a pattern of hosts.
+    #[error(
+        "tenant hosts {given:?}: expected one host with {{tenant}} in its first label, such as {{tenant}}.login.example.com"
+    )]
+    TenantHosts {
         /// What was given.
         given: String,
     },

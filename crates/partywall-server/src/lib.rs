@@ -86,6 +86,7 @@ pub use keys::{
 };
 pub use login::{actions::Invitation, factors::password::HasherError};
 pub use mail::{InvalidMail, MailConfig, MailError};
+pub use provider::TenantHosts;
 pub use random::RandomError;
 pub use rate::{Proxies, Rate};
 pub use secret::{Secret, SecretError, SecretFile, SecretSource};

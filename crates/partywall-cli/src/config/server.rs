@@ -42,6 +42,9 @@ pub(crate) struct Server {
     pub(crate) bundle_lifetime: Lasting,
     /// How passwords are hashed.
     pub(crate) passwords: Passwords,
+    /// Hosts that name a tenant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tenant_hosts: Option<String>,
     /// How much may be asked for.
     pub(crate) rates: AskedFor,
     /// Reverse proxies that are believed when they say whom they ask for.
@@ -89,6 +92,7 @@ impl Server {
         let proxies = rates::read_proxies(&mut section);
         let private =
             section.optional::<bool>("call_private_addresses", "call_private_addresses = false");
+        let tenant_hosts = rates::read_tenant_hosts(&mut section);
         let mail = section.section("mail", "[server.mail]");
         let has_mail = mail.is_some();
         let mail = mail.and_then(|section| Mail::read(section, reading));
@@ -111,6 +115,7 @@ impl Server {
             rates,
             proxies,
             call_private_addresses: private.is_some_and(Spanned::into_inner),
+            tenant_hosts,
             mail,
         })
     }

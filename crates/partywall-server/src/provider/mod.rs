@@ -10,6 +10,7 @@ use axum::{
 
 use crate::control::ControlPlane;
 pub(crate) use at::At;
+pub use authorize::TenantHosts;
 pub(crate) use form::{Form, decode_component};
 
 mod at;

@@ -33,6 +33,35 @@ async fn o08_the_issuer_is_the_exact_prefix_of_everything_it_names() {
     }
 }
 
+/// T-01: a host selects, and grants nothing.
+#[tokio::test]
+async fn t01_a_tenants_host_leads_to_the_issuer_with_the_tenants_name() {
+    let plane = Plane::with(|config| {
+        config.tenant_hosts = Some("{tenant}.login.test".parse().unwrap());
+    })
+    .await;
+    let asked = async |host: &str, query: &str| {
+        let request = axum::http::Request::get(format!("/idp/authorize?{query}"));
+        plane.send(request.header("host", host).body("".into()).unwrap()).await
+    };
+    let reply = asked("acme.login.test:443", "client_id=x&state=s").await;
+    assert_eq!(reply.status, StatusCode::SEE_OTHER);
+    assert_eq!(
+        reply.headers["location"],
+        format!("{ISSUER}/authorize?client_id=x&state=s&tenant=acme")
+    );
+    let reply = asked("acme.login.test", "client_id=x&tenant=acme").await;
+    assert_eq!(reply.headers["location"], format!("{ISSUER}/authorize?client_id=x&tenant=acme"));
+    // Another one beside it: two of the same name, which the endpoint refuses.
+    let reply = asked("acme.login.test", "client_id=x&tenant=bond").await;
+    let twice = format!("{ISSUER}/authorize?client_id=x&tenant=bond&tenant=acme");
+    assert_eq!(reply.headers["location"], twice);
+    assert_eq!(asked("id.test", "client_id=x&tenant=bond&tenant=acme").await.status, 400);
+    for host in ["id.test", "login.test", "evil.test", "x.acme.login.test"] {
+        assert_eq!(asked(host, "client_id=x").await.status, 400, "{host} is answered here");
+    }
+}
+
 /// Nobody registers a client of their own: the metadata offers none, and nothing answers.
 #[tokio::test]
 async fn o18_there_is_no_dynamic_registration() {

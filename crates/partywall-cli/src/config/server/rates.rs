@@ -1,6 +1,7 @@
-//! `[server.rates]` and `proxies`: how much may be asked for, and who says where it comes from.
+//! `[server.rates]`, `proxies` and `tenant_hosts`: how much may be asked for, who says where it comes
+//! from, and which hosts name a tenant.
 
-use partywall_server::{Proxies, Rate, Rates};
+use partywall_server::{Proxies, Rate, Rates, TenantHosts};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
@@ -61,6 +62,16 @@ pub(super) fn read_proxies(server: &mut Section<'_, '_>) -> Vec<String> {
         server.fault_at(&read.span(), "proxies", error, format!("write `{EXAMPLE}`"));
     }
     Spanned::into_inner(read)
+}
+
+/// The hosts that name a tenant.
+pub(super) fn read_tenant_hosts(server: &mut Section<'_, '_>) -> Option<String> {
+    const EXAMPLE: &str = r#"tenant_hosts = "{tenant}.login.example.com""#;
+    let read = server.optional::<String>("tenant_hosts", EXAMPLE)?;
+    if let Err(error) = read.get_ref().parse::<TenantHosts>() {
+        server.fault_at(&read.span(), "tenant_hosts", error, format!("write `{EXAMPLE}`"));
+    }
+    Some(read.into_inner())
 }
 
 impl From<Rate> for Pace {

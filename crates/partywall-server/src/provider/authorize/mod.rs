@@ -25,7 +25,7 @@ use super::{
 use crate::{
     control::ControlPlane,
     login::{
-        self, Admitted, Refusal, Why,
+        self, Admitted, Refusal, Why, page,
         session::{self, Browser, SessionError},
     },
     random::RandomError,
@@ -36,11 +36,14 @@ use crate::{
     },
 };
 pub(crate) use claims::RequestedClaims;
+use host::AtHost;
+pub use host::TenantHosts;
 use request::{Asker, AskerError, RequestError};
 pub(crate) use request::{AuthorizationRequest, Prompt};
 pub(crate) use respond::{ReplyTo, ResponseMode};
 
 mod claims;
+mod host;
 pub(super) mod pushed;
 mod request;
 mod respond;
@@ -53,8 +56,12 @@ pub(super) async fn get(
     State(control): State<ControlPlane>,
     at: At,
     browser: Browser,
+    host: AtHost,
     uri: Uri,
 ) -> Response {
+    if let Some(onward) = host.onward(&control.inner.config.issuer, &uri) {
+        return page::see_other(&onward, &[]);
+    }
     authorize(&control, &at, &browser, uri.query().unwrap_or_default().as_bytes()).await
 }
 
