@@ -44,6 +44,13 @@ enum Command {
         /// Its id or slug
         tenant: String,
     },
+    /// Give a tenant an issuer of its own, or take it back: its clients ask the other one from then on
+    Issuer {
+        /// Its id or slug
+        tenant: String,
+        /// `own` or `shared`
+        which: Which,
+    },
     /// Refuse every token issued for a tenant so far
     RevokeTokens {
         /// Its id or slug
@@ -57,6 +64,13 @@ enum Command {
         #[arg(long, value_name = "SLUG")]
         confirm: String,
     },
+}
+
+/// Which issuer speaks for a tenant.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Which {
+    Own,
+    Shared,
 }
 
 pub(crate) fn run(args: &Args, terminal: &Terminal) -> ExitCode {
@@ -86,6 +100,13 @@ async fn act(desk: &Desk, command: &Command) -> Result<(), AdminError> {
         }
         Command::Suspend { tenant } => set_status(desk, tenant, TenantStatus::Suspended).await,
         Command::Resume { tenant } => set_status(desk, tenant, TenantStatus::Active).await,
+        Command::Issuer { tenant, which } => {
+            let tenant = desk.tenant(tenant).await?;
+            let own = matches!(which, Which::Own);
+            control.set_own_issuer(actor, tenant.id(), own).await?;
+            let issuer = control.tenant_issuer(tenant.id()).await?;
+            desk.say(&json!({ "id": tenant.id(), "issuer": issuer }), &issuer)
+        }
         Command::RevokeTokens { tenant } => {
             let tenant = desk.tenant(tenant).await?;
             let tenant = control.bump_epoch(actor, tenant.id()).await?;

@@ -164,6 +164,16 @@ fn of_tenants() -> Vec<Endpoint> {
         .answers::<View>()
         .guarded(),
         Endpoint::at(
+            "PUT",
+            "/tenants/{tenant}/issuer",
+            ("putTenantIssuer", "Give a tenant an issuer of its own, or take it back"),
+            tenants::put_issuer,
+        )
+        .takes::<tenants::NewIssuer>()
+        .answers::<tenants::IssuerView>()
+        .with(200)
+        .for_operators(),
+        Endpoint::at(
             "POST",
             "/tenants/{tenant}/epoch",
             ("bumpTenantEpoch", "Refuse every token issued for the tenant so far"),

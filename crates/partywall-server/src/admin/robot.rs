@@ -232,6 +232,7 @@ fn body_for(id: &str, realm: &Realm) -> Option<Value> {
         "createTenant" => json!({ "slug": "newcomer", "tier": "free" }),
         "updateTenant" => json!({ "tier": "team" }),
         "updateTenantProfile" => json!({ "administrators": ["ada@acme.test"] }),
+        "putTenantIssuer" => json!({ "own": false }),
         "createUser" => json!({ "email": "new@acme.test", "name": "New", "roles": ["clerk"] }),
         "updateUser" => json!({ "name": "Augusta", "roles": ["accountant"] }),
         "createMachine" => json!({ "name": "new", "roles": ["clerk"] }),

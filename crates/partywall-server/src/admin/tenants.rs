@@ -2,7 +2,7 @@
 
 use axum::{extract::State, response::Response};
 use partywall::{Placements, TenantId};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::{
@@ -143,6 +143,34 @@ pub(super) async fn erase(
     }
     control.erase_tenant(operator.actor(), within.tenant()).await?;
     Ok(done())
+}
+
+/// Whether a tenant is to have an issuer of its own.
+#[derive(Clone, Copy, Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewIssuer {
+    /// A tenant with a silo always has.
+    own: bool,
+}
+
+/// Who issues a tenant's tokens.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(super) struct IssuerView {
+    /// As in `iss`; its metadata is below it.
+    issuer: String,
+    own: bool,
+}
+
+/// Tokens of the issuer before are refused from the next bundle on.
+pub(super) async fn put_issuer(
+    State(control): State<ControlPlane>,
+    within: Within,
+    operator: Operator,
+    Body(NewIssuer { own }): Body<NewIssuer>,
+) -> Answer {
+    control.set_own_issuer(operator.actor(), within.tenant(), own).await?;
+    let issuer = control.tenant_issuer(within.tenant()).await?;
+    Ok(shown(&IssuerView { issuer, own }))
 }
 
 /// Refuses every token issued for the tenant so far.

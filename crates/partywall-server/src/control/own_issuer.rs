@@ -56,6 +56,15 @@ impl ControlPlane {
         Ok(())
     }
 
+    /// The name of the issuer that speaks for a tenant, as in `iss`.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn tenant_issuer(&self, tenant: &TenantId) -> Result<String, ControlError> {
+        Ok(self.issuer_of(self.inner.db.reader(), Some(tenant)).await?)
+    }
+
     /// As [`set_own_issuer`](Self::set_own_issuer), in the caller's change. Its first key signs at
     /// once: nobody has a key set of it to refresh.
     pub(super) async fn give_own_issuer(
