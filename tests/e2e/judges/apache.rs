@@ -20,6 +20,18 @@ use super::{parts, scene::Scene};
 /// (O-13, O-14).
 #[tokio::test(flavor = "multi_thread")]
 async fn i42_mod_auth_openidc_guards_a_page() {
+    guard("client_secret", Value::Null).await;
+}
+
+/// The same, by a key in place of a secret (O-15).
+#[tokio::test(flavor = "multi_thread")]
+async fn o15_mod_auth_openidc_guards_a_page_by_a_key() {
+    // The module signs by RS256 and nothing else.
+    let Some(key) = parts::keys("RS256").await else { return };
+    guard("private_key_jwt", key).await;
+}
+
+async fn guard(authentication: &str, key: Value) {
     let Some(apache) = Apache::find() else { return };
     let Some(chromium) = parts::chromium() else { return };
     // It hears of logouts on this machine.
@@ -28,9 +40,10 @@ async fn i42_mod_auth_openidc_guards_a_page() {
     let port = free_port();
     let site = format!("http://127.0.0.1:{port}");
     let left = format!("{site}/public/left.html");
+    let jwks = key.get("public").map(|public| json!({ "keys": [public] }));
     let app = scene
         .application(json!({
-            "name": "Site", "authentication": "client_secret",
+            "name": "Site", "authentication": authentication, "jwks": jwks,
             "registration": {
                 "redirect_uris": [format!("{site}/openid")],
                 "post_logout_redirect_uris": [left],
@@ -39,7 +52,7 @@ async fn i42_mod_auth_openidc_guards_a_page() {
             },
         }))
         .await;
-    let running = apache.serve(port, &scene, &app).await;
+    let running = apache.serve(port, &scene, &app, &key).await;
     let judged = json!({
         "site": site, "left": left, "chromium": chromium,
         "ada": scene.ada().await, "eve": scene.member(&stranger, "eve@stranger.test").await,
@@ -67,20 +80,38 @@ impl Apache {
         if there { Some(Self { modules }) } else { parts::missing("Apache's OpenID module is") }
     }
 
-    async fn serve(&self, port: u16, scene: &Scene, app: &Value) -> Running {
+    async fn serve(&self, port: u16, scene: &Scene, app: &Value, key: &Value) -> Running {
         let here = tempfile::tempdir().unwrap();
         let parts = Path::new(env!("CARGO_MANIFEST_DIR")).join("judges/apache");
         copy(&parts.join("htdocs"), &here.path().join("htdocs"));
         let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let authentication = match key.is_null() {
+            true => format!(
+                "OIDCProviderTokenEndpointAuth client_secret_basic\nOIDCClientSecret {}",
+                text(&app["secret"])
+            ),
+            false => {
+                for name in ["private.pem", "public.pem"] {
+                    fs::write(here.path().join(name), text(&key[name])).unwrap();
+                }
+                // The keys come first. Without the public one this version of the module crashes.
+                [
+                    "OIDCPrivateKeyFiles one#@here@/private.pem",
+                    "OIDCPublicKeyFiles one#@here@/public.pem",
+                    "OIDCProviderTokenEndpointAuth private_key_jwt",
+                ]
+                .join("\n")
+            }
+        };
         let mut conf = fs::read_to_string(parts.join("site.conf")).unwrap();
         for (name, value) in [
+            ("authentication", authentication),
             ("here", here.path().display().to_string()),
             ("modules", self.modules.display().to_string()),
             ("port", port.to_string()),
             ("issuer", scene.issuer.clone()),
             ("client", text(&app["id"])),
-            ("secret", text(&app["secret"])),
-            ("passphrase", text(&app["secret"])),
+            ("passphrase", text(&app["id"])),
             ("tenant", scene.tenant.to_string()),
         ] {
             conf = conf.replace(&format!("@{name}@"), &value);

@@ -58,8 +58,7 @@ async fn i42_openid_client_signs_people_in_to_a_web_application() {
 /// `authlib`: authorization code, PKCE, ID token, userinfo, refresh; by secret and by key.
 #[tokio::test(flavor = "multi_thread")]
 async fn i42_authlib_signs_people_in_to_a_web_application() {
-    let Some(keys) = parts::node("keys.mjs", &json!({})).await else { return };
-    let keys: Value = serde_json::from_str(&keys).unwrap();
+    let Some(keys) = parts::keys("ES256").await else { return };
     let scene = Scene::start().await;
     let registration = json!({
         "redirect_uris": ["https://app.test/cb"], "scopes": SCOPES,
@@ -83,8 +82,7 @@ async fn i42_authlib_signs_people_in_to_a_web_application() {
 /// `openid-client`: pushed requests, `private_key_jwt`, DPoP, loopback redirects (O-24).
 #[tokio::test(flavor = "multi_thread")]
 async fn o24_openid_client_binds_everything_to_a_key() {
-    let Some(keys) = parts::node("keys.mjs", &json!({})).await else { return };
-    let keys: Value = serde_json::from_str(&keys).unwrap();
+    let Some(keys) = parts::keys("ES256").await else { return };
     let scene = Scene::start().await;
     let strict = json!({
         "name": "Ledger", "authentication": "private_key_jwt",

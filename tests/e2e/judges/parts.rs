@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::{process::Command, time::timeout};
 
 /// A script of `tests/judges/node` in Node, with what npm has: what it says, or `None`, said aloud,
@@ -29,6 +29,12 @@ pub(super) async fn node(script: &str, judged: &Value) -> Option<String> {
     let mut node = Command::new("node");
     node.arg(here.path().join(script));
     Some(run(node, script, judged).await)
+}
+
+/// A client's new key for an algorithm: `private` and `public` as JWKs, and as `….pem`.
+pub(super) async fn keys(alg: &str) -> Option<Value> {
+    let keys = node("keys.mjs", &json!({ "alg": alg })).await?;
+    Some(serde_json::from_str(&keys).unwrap())
 }
 
 /// A script of `tests/judges/python`, with what PyPI has.

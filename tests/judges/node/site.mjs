@@ -27,6 +27,7 @@ await check('a member is let in, and the page knows them', async () => {
   await ada.sees('Private');
   assert.equal(await text(ada, 'sub'), judged.ada.id);
   assert.equal(await text(ada, 'email'), ada.email);
+  assert.equal(await text(ada, 'tid'), judged.tenant);
   assert.equal(await text(ada, 'iss'), judged.issuer);
 });
 
