@@ -38,6 +38,9 @@ impl<'b> Form<'b> {
             if parameters.insert(name, value).is_some() {
                 return Err(FormError::Duplicate);
             }
+            if parameters.len() > MAX_PARAMETERS {
+                return Err(FormError::TooMany);
+            }
         }
         Ok(Self(parameters))
     }
@@ -59,7 +62,12 @@ pub(crate) enum FormError {
     Encoding,
     #[error("a parameter is there twice")]
     Duplicate,
+    #[error("there are more than {MAX_PARAMETERS} parameters")]
+    TooMany,
 }
+
+/// No request of any of our standards has as many.
+const MAX_PARAMETERS: usize = 64;
 
 impl FormError {
     pub(super) fn answer(self) -> OAuthError {
@@ -70,6 +78,7 @@ impl FormError {
                 Self::NotAForm => "the body must be application/x-www-form-urlencoded",
                 Self::Encoding => "the body is not form-encoded UTF-8",
                 Self::Duplicate => "a parameter is there twice",
+                Self::TooMany => "there are more than 64 parameters",
             },
         )
     }
@@ -128,6 +137,10 @@ mod tests {
         );
         assert_eq!(Form::parse(b"scope=a&%73cope=b").err(), Some(FormError::Duplicate));
         assert_eq!(Form::parse(b"a&a=").err(), Some(FormError::Duplicate));
+        let many = |count: usize| (0..count).map(|n| format!("p{n}=x&")).collect::<String>();
+        assert!(Form::parse(many(MAX_PARAMETERS).as_bytes()).is_ok());
+        let more = many(MAX_PARAMETERS + 1);
+        assert_eq!(Form::parse(more.as_bytes()).err(), Some(FormError::TooMany));
         assert_eq!(Form::parse(b"a=\xff").err(), Some(FormError::Encoding));
     }
 }
