@@ -2,10 +2,10 @@
 //! `axe-core` looks for what keeps anybody out, and the browser itself must have nothing to
 //! complain of: no policy violated, nothing missing.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use partywall::TenantId;
-use partywall_server::{Branding, MailConfig, NewUser, SignInPolicy};
+use partywall_server::{Branding, MailConfig, NewOperatorKey, NewUser, SignInPolicy};
 use serde_json::{Value, json};
 
 use super::{
@@ -22,6 +22,17 @@ async fn i42_people_come_in_by_every_way_in_a_browser() {
 #[tokio::test(flavor = "multi_thread")]
 async fn i42_people_come_in_without_javascript() {
     drive("plain.mjs").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i42_people_change_how_they_sign_in_in_a_browser() {
+    drive("account.mjs").await;
+}
+
+/// And nobody else: I-13, I-14, I-15, and a passkey that was shown to another site.
+#[tokio::test(flavor = "multi_thread")]
+async fn i42_people_are_turned_away_in_a_browser() {
+    drive("refusals.mjs").await;
 }
 
 async fn drive(script: &str) {
@@ -61,6 +72,8 @@ async fn stage(scene: &Scene, letters: &Path) -> Value {
         (&scene.tenant, "ada@people.test"),
         (&bond, "ada@people.test"),
         (&vault, "grace@people.test"),
+        (&bond, "linus@people.test"),
+        (&vault, "linus@people.test"),
     ] {
         invite(scene, tenant, email).await;
     }
@@ -71,8 +84,10 @@ async fn stage(scene: &Scene, letters: &Path) -> Value {
             "scopes": ["invoices:read"],
         },
     });
+    let key = NewOperatorKey { name: "olga".to_owned(), lasts: Duration::from_secs(3600) };
+    let key = scene.control.create_operator_key(&TESTER, key).await.unwrap();
     scene.judged(json!({
-        "letters": letters, "bond": bond, "vault": vault,
+        "operatorKey": key.expose(), "letters": letters, "bond": bond, "vault": vault,
         "app": scene.application(native()).await, "asks": scene.application(asks).await,
     }))
 }

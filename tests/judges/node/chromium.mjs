@@ -3,6 +3,7 @@
 import { createHmac } from 'node:crypto';
 import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
+import { text } from 'node:stream/consumers';
 import axe from 'axe-core';
 import { chromium } from 'playwright-core';
 import { assert, discover, judged, oidc } from './judge.mjs';
@@ -76,7 +77,62 @@ export class Person {
     await this.presses('Sign in');
   }
 
+  /** Has an authenticator in their machine. Not every one can tell that it is them. */
+  async hasAuthenticator({ isUserVerified = true } = {}) {
+    const devices = await this.page.context().newCDPSession(this.page);
+    await devices.send('WebAuthn.enable');
+    const { authenticatorId } = await devices.send('WebAuthn.addVirtualAuthenticator', {
+      options: {
+        protocol: 'ctap2',
+        transport: 'internal',
+        hasResidentKey: true,
+        hasUserVerification: isUserVerified,
+        isUserVerified,
+        automaticPresenceSimulation: true,
+      },
+    });
+    this.passkeys = async () => {
+      const { credentials } = await devices.send('WebAuthn.getCredentials', { authenticatorId });
+      return credentials.map(({ credentialId }) => {
+        return { type: 'public-key', id: Buffer.from(credentialId, 'base64').toString('base64url') };
+      });
+    };
+  }
+
+  /** Answers by passkey, on whatever page they are, for the sign-in that `other` has begun. */
+  async answersFor(other, changed = {}) {
+    const form = other.page.locator('form[data-passkey]');
+    const options = await form.evaluate(async ({ dataset }) => {
+      return (await fetch(dataset.options, { method: 'POST' })).json();
+    });
+    const answer = await this.page.evaluate(
+      async (options) => {
+        const publicKey = PublicKeyCredential.parseRequestOptionsFromJSON(options);
+        return JSON.stringify(await navigator.credentials.get({ publicKey }));
+      },
+      { ...options, ...changed },
+    );
+    await form.evaluate((form, answer) => {
+      form.elements.answer.value = answer;
+      form.requestSubmit();
+    }, answer);
+  }
+
+  /** Goes where nothing is: the browser says so, too. */
+  async fails(url, status) {
+    const response = await this.page.goto(String(url));
+    assert.equal(response.status(), status);
+    const said = this.complaints();
+    assert.ok(said.length === 1 && said[0].includes(`a status of ${status}`), said);
+  }
+
+  /** What the browser complains of, for whoever expects it to. */
+  complaints() {
+    return this.#complaints.splice(0);
+  }
+
   async leaves() {
+    assert.deepEqual(this.#complaints, [], 'the browser complains');
     await this.page.context().close();
   }
 
@@ -106,8 +162,8 @@ export class Application {
   static async start(client) {
     const app = new Application();
     app.config = await discover(client, oidc.None());
-    app.server = createServer((request, response) => {
-      app.answer = new URL(request.url, app.redirectUri);
+    app.server = createServer(async (request, response) => {
+      app.answer = await answerIn(request, app.redirectUri);
       response.setHeader('content-type', 'text/html; charset=utf-8');
       response.end(`<!doctype html><html lang="en"><title>Back</title>
         <link rel="icon" href="data:,"><main><h1>Back at the application</h1></main></html>`);
@@ -152,6 +208,14 @@ export class Application {
   }
 }
 
+/** What a browser brought back: in the address, or as a form. */
+async function answerIn(request, redirectUri) {
+  const url = new URL(request.url, redirectUri);
+  if (request.method !== 'POST') return url;
+  const body = new URLSearchParams(await text(request));
+  return new Request(url, { method: 'POST', body });
+}
+
 const read = new Set();
 
 /** The link in the next letter to `email` that leads to `page`, and says `words`. */
@@ -185,6 +249,7 @@ export class AuthenticatorApp {
   }
 
   shows() {
+    this.step = Math.max(this.step, Math.floor(Date.now() / 30_000) - 1);
     const counter = Buffer.alloc(8);
     counter.writeBigUInt64BE(BigInt(this.step));
     this.step += 1;

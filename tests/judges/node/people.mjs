@@ -24,6 +24,9 @@ await check('an invitation by mail, a first password, and in', async () => {
   await ada.sees('Back at the application');
   const { tid, email, amr } = await app.learns();
   assert.deepEqual({ tid, email, amr }, { tid: judged.tenant, email: ada.email, amr: ['pwd'] });
+  await ada.goes(await app.begins({ response_mode: 'form_post' }));
+  await ada.sees('Back at the application');
+  assert.equal((await app.learns()).email, ada.email);
 });
 
 await check('signing out, and a password', async () => {
@@ -88,18 +91,7 @@ await check('password and a recovery code, which is good once', async () => {
 });
 
 await check('a passkey, made and used', async () => {
-  const devices = await ada.page.context().newCDPSession(ada.page);
-  await devices.send('WebAuthn.enable');
-  await devices.send('WebAuthn.addVirtualAuthenticator', {
-    options: {
-      protocol: 'ctap2',
-      transport: 'internal',
-      hasResidentKey: true,
-      hasUserVerification: true,
-      isUserVerified: true,
-      automaticPresenceSimulation: true,
-    },
-  });
+  await ada.hasAuthenticator();
   await ada.goes(`${judged.issuer}/account`);
   await ada.types('What to call it', 'Ada’s phone');
   await ada.presses('Add a passkey');

@@ -1,5 +1,5 @@
 // The same pages with JavaScript switched off: all of them work but passkeys, which are not shown.
-import { assert, check, judged } from './judge.mjs';
+import { assert, check, judged, oidc } from './judge.mjs';
 import { Application, AuthenticatorApp, Person, closeBrowser, linkInLetter } from './chromium.mjs';
 
 const app = await Application.start(judged.app);
@@ -61,6 +61,77 @@ await check('two factors: an app is set up, and asked for', async () => {
   await grace.presses('Continue');
   await grace.sees('Back at the application');
   assert.ok((await app.learns()).amr.includes('mfa'));
+});
+
+await check('an answer that is posted, by a button', async () => {
+  await ada.goes(await app.begins({ tenant: judged.tenant, response_mode: 'form_post' }));
+  await ada.sees('Signing in');
+  await ada.presses('Continue');
+  await ada.sees('Back at the application');
+  assert.equal((await app.learns()).tid, judged.tenant);
+});
+
+await check('a recovery code, and the factors that are changed', async () => {
+  await grace.goes(`${judged.issuer}/account`);
+  await grace.presses('Make new codes');
+  await grace.sees('Your recovery codes');
+  const [code] = await grace.page.locator('code').allInnerTexts();
+  await grace.page.getByRole('link', { name: 'I have kept them' }).click();
+  await grace.presses('Remove Authenticator app');
+  await grace.reads('It is removed.');
+  await grace.presses('Add an app');
+  await grace.sees('Add an authenticator app');
+  const authenticator = new AuthenticatorApp(await grace.page.locator('code').innerText());
+  await grace.types('The code it shows now', authenticator.shows());
+  await grace.presses('Add it');
+  await grace.reads('It is added.');
+  await grace.presses('Sign out');
+  await grace.goes(await app.begins());
+  await grace.signsIn(password);
+  await grace.sees('Enter a code');
+  await grace.types('Code', code);
+  await grace.presses('Continue');
+  await grace.sees('Back at the application');
+});
+
+await check('a device', async () => {
+  const device = await oidc.initiateDeviceAuthorization(app.config, { scope: 'openid' });
+  await grace.goes(device.verification_uri);
+  await grace.types('The code your device shows', device.user_code);
+  await grace.presses('Continue');
+  await grace.sees('Connect this device?');
+  await grace.presses('Allow');
+  await grace.reads('Your device is signed in.');
+  const tokens = await oidc.pollDeviceAuthorizationGrant(app.config, device);
+  assert.ok(tokens.claims().sub);
+});
+
+await check('a forgotten password', async () => {
+  await ada.goes(`${judged.issuer}/account`);
+  await ada.presses('Acme Rockets');
+  await ada.presses('Sign out');
+  await ada.goes(await app.begins({ tenant: judged.tenant }));
+  await ada.types('E-mail address', ada.email);
+  await ada.presses('Continue');
+  await ada.page.getByRole('link', { name: 'Forgot your password?' }).click();
+  await ada.sees('Set a new password');
+  await ada.types('E-mail address', ada.email);
+  await ada.presses('Send a link');
+  await ada.reads('If somebody signs in by that address');
+  await ada.goes(await linkInLetter(ada.email, 'reset'));
+  await ada.types('New password', 'staple battery horse');
+  await ada.presses('Set it');
+  await ada.sees('Your password is set');
+  await ada.goes(await app.begins({ tenant: judged.tenant }));
+  await ada.signsIn('staple battery horse');
+  await ada.sees('Back at the application');
+});
+
+await check('signing out, asked for', async () => {
+  await ada.goes(app.config.serverMetadata().end_session_endpoint);
+  await ada.sees('Sign out?');
+  await ada.presses('Sign out');
+  await ada.sees('Signed out');
 });
 
 await ada.leaves();

@@ -71,11 +71,16 @@ impl Reply {
         self.status == StatusCode::BAD_REQUEST
             && !self.headers.contains_key("location")
             && self.body.starts_with("<!doctype html>")
+            && fits_a_small_screen(&self.body)
             && self.headers["content-security-policy"]
                 .to_str()
                 .unwrap()
                 .contains("frame-ancestors 'none'")
     }
+}
+
+fn fits_a_small_screen(page: &str) -> bool {
+    page.contains(r#"<meta name="viewport" content="width=device-width"#)
 }
 
 fn encode(parameters: &BTreeMap<String, String>) -> String {
@@ -463,6 +468,9 @@ async fn o07_a_form_post_names_the_issuer_and_runs_one_script() {
     let reply = scene.authorize(&cookie, &with).await;
     assert_eq!(reply.status, StatusCode::OK);
     assert!(reply.body.contains(r#"<form method="post" action="https://app.test/cb">"#));
+    // What a reader of the page is led to (WCAG 2.2, 1.3.1).
+    assert!(reply.body.contains("<main>\n<h1>Signing in</h1>"), "{}", reply.body);
+    assert!(fits_a_small_screen(&reply.body), "{}", reply.body);
     assert!(reply.body.contains(r#"name="iss" value="https://id.test""#), "{}", reply.body);
     assert!(reply.body.contains(r#"name="code" value="pwc_"#));
     assert!(!reply.body.contains("<script>alert"), "{}", reply.body);
