@@ -3,7 +3,11 @@
 use super::*;
 use crate::{NewUser, UserId, provider::testing::TESTER, storage::users};
 
-async fn invited(scene: &Scene, of: &partywall::TenantId, email: &str) -> (UserId, String) {
+pub(super) async fn invited(
+    scene: &Scene,
+    of: &partywall::TenantId,
+    email: &str,
+) -> (UserId, String) {
     let new = NewUser {
         email: email.parse().unwrap(),
         name: "New".to_owned(),

@@ -1,6 +1,6 @@
 //! The pages, asked as browsers ask them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use axum::{
     body::Body,
@@ -21,6 +21,7 @@ use crate::{
 };
 
 mod account;
+mod canary;
 mod device;
 mod flow;
 mod links;
