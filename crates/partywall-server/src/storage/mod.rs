@@ -21,6 +21,9 @@ pub(crate) use audit::AuditEvent;
 use only::Only;
 
 pub(crate) mod accounts;
+#[cfg(test)]
+#[path = "../../tests/server/alone.rs"]
+pub(crate) mod alone;
 pub(crate) mod api_keys;
 pub(crate) mod applications;
 pub(crate) mod audit;

@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod administration;
 #[cfg(test)]
+mod alone;
+#[cfg(test)]
 mod bundle;
 #[cfg(test)]
 mod crash;

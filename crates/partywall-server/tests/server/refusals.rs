@@ -9,7 +9,7 @@ use std::{
 
 use axum::{body::Body, http::Request};
 
-use crate::support::Plane;
+use crate::{alone::alone, support::Plane};
 
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
@@ -76,8 +76,14 @@ async fn admin_endpoints(plane: &Plane) -> Vec<(String, String)> {
     endpoints
 }
 
+#[test]
+fn l01_every_endpoints_refusal_is_logged_and_l03_on_one_line() {
+    alone("refusals::of_every_endpoint");
+}
+
 #[tokio::test]
-async fn l01_every_endpoints_refusal_is_logged_and_l03_on_one_line() {
+#[ignore = "in a process of its own"]
+async fn of_every_endpoint() {
     let plane = Plane::new().await;
     let log = Log::default();
     let writer = log.clone();
