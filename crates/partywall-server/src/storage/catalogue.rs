@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, Statement};
+use sea_orm::{ConnectionTrait, DbBackend, Statement};
 
 /// A column, as far as a test needs to know it to fill it.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl Column {
 }
 
 /// Every table of ours with its columns. The one that counts migrations is not ours.
-pub(crate) async fn tables(db: &DatabaseConnection) -> BTreeMap<String, Vec<Column>> {
+pub(crate) async fn tables(db: &impl ConnectionTrait) -> BTreeMap<String, Vec<Column>> {
     let sql = match db.get_database_backend() {
         DbBackend::Postgres => {
             "SELECT c.table_name || ' ' || c.column_name || ' ' || lower(c.data_type) || ' ' ||
@@ -59,14 +59,14 @@ pub(crate) async fn tables(db: &DatabaseConnection) -> BTreeMap<String, Vec<Colu
 }
 
 /// The first column of every row, which is text.
-pub(crate) async fn texts(db: &DatabaseConnection, sql: impl Into<String>) -> Vec<String> {
+pub(crate) async fn texts(db: &impl ConnectionTrait, sql: impl Into<String>) -> Vec<String> {
     let asked = Statement::from_string(db.get_database_backend(), sql);
     let rows = db.query_all_raw(asked).await.unwrap();
     rows.iter().map(|row| row.try_get_by_index(0).unwrap()).collect()
 }
 
 /// SQL for a column's value as a literal.
-pub(crate) fn quoted(db: &DatabaseConnection, column: &str) -> String {
+pub(crate) fn quoted(db: &impl ConnectionTrait, column: &str) -> String {
     match db.get_database_backend() {
         DbBackend::Postgres => format!("quote_nullable(\"{column}\"::text)"),
         _ => format!("quote(\"{column}\")"),

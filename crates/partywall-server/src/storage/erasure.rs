@@ -100,20 +100,18 @@ async fn delete(
 mod tests {
     use std::collections::BTreeSet;
 
-    use partywall::TenantStatus;
-    use sea_orm::DatabaseConnection;
-
     use super::*;
     use crate::{
         Actor, ControlPlane, NewTenant, NewUser, SignInPolicy,
         control::tests_support::control,
         storage::catalogue::{self, texts},
     };
+    use partywall::TenantStatus;
 
     const ACTOR: Actor = Actor::System("test");
 
     /// Every table with a column of that name, as the database itself lists them.
-    async fn tables_with(db: &DatabaseConnection, column: &str) -> BTreeSet<String> {
+    async fn tables_with(db: &impl ConnectionTrait, column: &str) -> BTreeSet<String> {
         let mut tables = catalogue::tables(db).await;
         tables.retain(|_, columns| columns.iter().any(|found| found.name == column));
         tables.into_keys().collect()
@@ -203,7 +201,7 @@ mod tests {
         (tenant, user)
     }
 
-    async fn count(db: &DatabaseConnection, table: &str, column: &str, id: &str) -> u64 {
+    async fn count(db: &impl ConnectionTrait, table: &str, column: &str, id: &str) -> u64 {
         let sql = format!("SELECT CAST(count(*) AS TEXT) FROM {table} WHERE {column} = '{id}'");
         texts(db, sql).await[0].parse().unwrap()
     }

@@ -5,7 +5,12 @@
 //! written in one transaction, so that none of them can be there without the others. What has been
 //! committed has reached the disk.
 
-use std::{fs, io, os::unix::fs::OpenOptionsExt, path::PathBuf, time::Duration};
+use std::{
+    fs, io,
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use partywall::{Timestamp, bundle::Generation};
 use sea_orm::{
@@ -13,12 +18,16 @@ use sea_orm::{
     IsolationLevel, SqlErr, SqliteTransactionMode, TransactionOptions, TransactionTrait,
 };
 use sea_orm_migration::MigratorTrait;
-use sqlx::sqlite::{SqliteJournalMode, SqliteSynchronous};
+use sqlx::{
+    ConnectOptions as _,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+};
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::secret::Secret;
 pub(crate) use audit::AuditEvent;
 use only::Only;
+use single_statements::{OpenFile, SingleStatements};
 
 pub(crate) mod accounts;
 #[cfg(test)]
@@ -52,6 +61,7 @@ pub(crate) mod sessions;
 pub(crate) mod settings;
 pub(crate) mod sign_in_policies;
 pub(crate) mod signing_keys;
+mod single_statements;
 pub(crate) mod single_use;
 pub(crate) mod sweep;
 pub(crate) mod tenants;
@@ -78,6 +88,7 @@ pub enum DatabaseConfig {
 /// The control plane's database.
 pub(crate) struct Database {
     connection: DatabaseConnection,
+    statements: SingleStatements,
     /// SQLite has one writer at a time; waiting here is fairer than its busy handler.
     writing: Mutex<()>,
 }
@@ -98,12 +109,20 @@ impl Database {
         migrating.commit().await?;
         #[cfg(test)]
         let connection = walls::watched(connection);
-        Ok(Self { connection, writing: Mutex::new(()) })
+        let statements = match config {
+            DatabaseConfig::Sqlite { path } => {
+                let options = sqlite_options(path, SqliteConnectOptions::new());
+                let file = OpenFile::new(options.disable_statement_logging());
+                SingleStatements::Sqlite(Box::new(file))
+            }
+            DatabaseConfig::Postgres { .. } => SingleStatements::Postgres(connection.clone()),
+        };
+        Ok(Self { connection, statements, writing: Mutex::new(()) })
     }
 
     /// For single reads.
-    pub(crate) fn reader(&self) -> &DatabaseConnection {
-        &self.connection
+    pub(crate) fn reader(&self) -> &SingleStatements {
+        &self.statements
     }
 
     /// One unchanging view, for reads that must agree with each other.
@@ -121,7 +140,7 @@ impl Database {
     ///
     /// One statement is a transaction of its own; it has reached the disk when it returns.
     pub(crate) async fn single(&self) -> Single<'_> {
-        Single { connection: &self.connection, _one_writer: self.one_writer().await }
+        Single { statements: &self.statements, _one_writer: self.one_writer().await }
     }
 
     /// Begins a transaction that writes what enforcement points are not told of: sessions, grants,
@@ -189,14 +208,14 @@ impl Change<'_> {
 
 /// The right to write with single statements.
 pub(crate) struct Single<'d> {
-    connection: &'d DatabaseConnection,
+    statements: &'d SingleStatements,
     _one_writer: Option<MutexGuard<'d, ()>>,
 }
 
 impl Single<'_> {
     /// Where to write.
-    pub(crate) fn db(&self) -> &DatabaseConnection {
-        self.connection
+    pub(crate) fn db(&self) -> &SingleStatements {
+        self.statements
     }
 }
 
@@ -229,24 +248,26 @@ async fn open_sqlite(path: PathBuf) -> Result<DatabaseConnection, StorageError> 
         .max_connections(4)
         // A file does not hang up: asking first whether it is there doubles the work.
         .test_before_acquire(false)
-        .map_sqlx_sqlite_opts(move |options| {
-            options
-                .in_memory(false)
-                .shared_cache(false)
-                .filename(&file)
-                .journal_mode(SqliteJournalMode::Wal)
-                // A commit returns once it is on the disk, not when it is on its way.
-                .synchronous(SqliteSynchronous::Full)
-                .foreign_keys(true)
-                // What is deleted is overwritten: a retired key leaves no trace in the file.
-                .pragma("secure_delete", "ON")
-                .busy_timeout(Duration::from_secs(5))
-        });
+        .map_sqlx_sqlite_opts(move |options| sqlite_options(&file, options));
     Ok(sea_orm::Database::connect(options).await?)
 }
 
+fn sqlite_options(file: &Path, options: SqliteConnectOptions) -> SqliteConnectOptions {
+    options
+        .in_memory(false)
+        .shared_cache(false)
+        .filename(file)
+        .journal_mode(SqliteJournalMode::Wal)
+        // A commit returns once it is on the disk, not when it is on its way.
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        // What is deleted is overwritten: a retired key leaves no trace in the file.
+        .pragma("secure_delete", "ON")
+        .busy_timeout(Duration::from_secs(5))
+}
+
 /// Makes the file before SQLite would, so that it and its log never are anyone else's to read.
-fn own_file(path: &std::path::Path) -> io::Result<()> {
+fn own_file(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
 
     let file = fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
@@ -331,22 +352,29 @@ mod tests {
         databases::run_all_again(&["on_postgres_too", "sqlite"]);
     }
 
+    async fn pragma(db: &impl ConnectionTrait, name: &str) -> String {
+        let asked = Statement::from_string(DbBackend::Sqlite, format!("PRAGMA {name}"));
+        let row = db.query_one_raw(asked).await.unwrap().unwrap();
+        row.try_get_by_index::<String>(0)
+            .or_else(|_| row.try_get_by_index::<i32>(0).map(|n| n.to_string()))
+            .unwrap()
+    }
+
     #[tokio::test]
     async fn r12_sqlite_acknowledges_what_is_on_the_disk() {
         let dir = tempfile::tempdir().unwrap();
         let config = DatabaseConfig::Sqlite { path: dir.path().join("control.db") };
         let db = Database::open(&config).await.unwrap();
-        let pragma = async |name: &str| {
-            let asked = Statement::from_string(DbBackend::Sqlite, format!("PRAGMA {name}"));
-            let row = db.reader().query_one_raw(asked).await.unwrap().unwrap();
-            row.try_get_by_index::<String>(0)
-                .or_else(|_| row.try_get_by_index::<i32>(0).map(|n| n.to_string()))
-                .unwrap()
+        let snapshot = db.snapshot().await.unwrap();
+        let on_both = async |name: &str| {
+            let single = pragma(db.reader(), name).await;
+            assert_eq!(pragma(&snapshot, name).await, single, "{name}: as in transactions");
+            single
         };
-        assert_eq!(pragma("journal_mode").await, "wal");
-        assert_eq!(pragma("synchronous").await, "2", "2 is FULL");
-        assert_eq!(pragma("foreign_keys").await, "1");
-        assert_eq!(pragma("secure_delete").await, "1");
+        assert_eq!(on_both("journal_mode").await, "wal");
+        assert_eq!(on_both("synchronous").await, "2", "2 is FULL");
+        assert_eq!(on_both("foreign_keys").await, "1");
+        assert_eq!(on_both("secure_delete").await, "1");
     }
 
     #[tokio::test]

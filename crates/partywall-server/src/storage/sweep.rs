@@ -79,8 +79,6 @@ impl Expiring {
 
 #[cfg(test)]
 mod tests {
-    use sea_orm::TransactionTrait;
-
     use super::*;
     use crate::{
         control::tests_support::database,
@@ -124,7 +122,7 @@ mod tests {
         let backend = db.reader().get_database_backend();
         for expiring in EXPIRING {
             let mut explained = expiring.delete(backend, NOW);
-            let looking = db.reader().begin().await.unwrap();
+            let looking = db.snapshot().await.unwrap();
             let column = match backend {
                 DbBackend::Postgres => {
                     // Empty tables are read through, whatever indices there are.

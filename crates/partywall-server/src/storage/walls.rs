@@ -89,13 +89,15 @@ const CROSSINGS: [Crossing; 15] = [
 
 /// A connection that fails whoever runs a statement on it that names no tenant where it should.
 pub(super) fn watched(mut connection: DatabaseConnection) -> DatabaseConnection {
-    connection.set_metric_callback(|info| {
-        let sql = &info.statement.sql;
-        if let Some(what) = objection(sql) {
-            panic!("{what}: {sql}");
-        }
-    });
+    connection.set_metric_callback(|info| check(&info.statement.sql));
     connection
+}
+
+/// Fails whoever runs this statement, if it names no tenant where it should.
+pub(super) fn check(sql: &str) {
+    if let Some(what) = objection(sql) {
+        panic!("{what}: {sql}");
+    }
 }
 
 /// What is wrong with a statement of the query builder's, which writes names in quotes. What is
