@@ -357,7 +357,7 @@ async fn t03_i35_no_endpoint_answers_for_another_tenants_ids() {
     let (own, other) = (plane.realm("acme").await, plane.realm("bond").await);
     let before = plane.dump(&other.tenant).await;
     assert!(before.contains(other.ids["machine"].as_str()), "the dump sees nothing");
-    let mut tried = 0;
+    let (mut tried, mut listed) = (0, 0);
     for operation in Operation::all_of(&plane.document().await) {
         let id = operation.id().to_owned();
         let names = operation.parameters("path");
@@ -401,6 +401,15 @@ async fn t03_i35_no_endpoint_answers_for_another_tenants_ids() {
         // In the query: a place in a list, never a thing.
         let own_path = operation.at(|name| own.ids[name].clone());
         if operation.parameters("query").contains(&"after".to_owned()) {
+            // From its beginning: what stands behind `after` leaves out the very thing it names.
+            let reply = plane.ask(&operation.method, &own_path, &own.token, None).await;
+            let expected = if operation.for_operators() { 403 } else { 200 };
+            assert_eq!(reply.status, expected, "{id}: {}", reply.text);
+            let theirs = other.ids.values().find(|theirs| reply.text.contains(*theirs));
+            assert_eq!(theirs, None, "{id} lists another tenant's");
+            let mut things = own.ids.iter().filter(|(kind, _)| **kind != "tenant");
+            listed += usize::from(things.any(|(_, own)| reply.text.contains(own)));
+            tried += 1;
             for foreign in other.ids.values() {
                 let path = format!("{own_path}?after={}", foreign.replace(':', "%3A"));
                 let reply = plane.ask(&operation.method, &path, &own.token, None).await;
@@ -436,6 +445,7 @@ async fn t03_i35_no_endpoint_answers_for_another_tenants_ids() {
         }
     }
     assert!(tried > 150, "only {tried} were tried");
+    assert!(listed >= 5, "only {listed} lists show what is one's own");
     assert_eq!(plane.dump(&other.tenant).await, before, "another tenant's data changed");
     // L-01: each attempt is in the trail of the tenant it came from.
     let seen = plane.control.list_security_events(&own.tenant, None, 1000).await.unwrap();

@@ -103,17 +103,22 @@ pub(super) async fn take(
     reference: &str,
 ) -> Result<AuthorizationRequest, AuthorizeError> {
     let application = request::application(control, form).await?;
-    let now = control.now();
-    let write = control.inner.db.single().await;
-    let taken = single_use::redeem(write.db(), drawer(&application), reference, now).await?;
-    drop(write);
-    let Pushed { issuer, request } = taken.first().ok_or(AuthorizeError::PushedRequest)?;
+    let (drawer, now) = (drawer(&application), control.now());
+    // Looked at before it is used up: who it is not for cannot take it from whom it is for.
+    let lying = single_use::peek(control.inner.db.reader(), drawer, reference, now).await?;
+    let Pushed { issuer, request } = lying.ok_or(AuthorizeError::PushedRequest)?;
     // The issuer it was pushed to, the client it was pushed by, and an address that is that
     // client's still.
     let fits = issuer == at.issuer()
         && request.client == application.client_id
         && application.registration.is_redirect_uri(&request.reply.redirect_uri);
-    if fits { Ok(request) } else { Err(AuthorizeError::PushedRequest) }
+    if !fits {
+        return Err(AuthorizeError::PushedRequest);
+    }
+    let write = control.inner.db.single().await;
+    let taken = single_use::redeem(write.db(), drawer, reference, now).await?;
+    let Pushed { request, .. } = taken.first().ok_or(AuthorizeError::PushedRequest)?;
+    Ok(request)
 }
 
 /// The client's tenant's; nobody's for the vendor's own.

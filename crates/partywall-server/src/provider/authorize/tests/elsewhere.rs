@@ -94,23 +94,31 @@ async fn o08_codes_and_refresh_tokens_are_good_at_their_own_issuer() {
 }
 
 #[tokio::test]
-async fn o08_a_pushed_request_is_good_at_its_own_issuer() {
+async fn o08_a_pushed_request_is_good_for_its_client_at_its_issuer_and_used_up_there_only() {
     let (scene, cookie) = silo().await;
-    let form = encode(&parameters(&scene.app, &[]));
-    for (pushed_at, asked_at, expected) in [("", OWN, false), (OWN, "", false), (OWN, OWN, true)] {
-        let (status, pushed) = scene.post(&format!("{pushed_at}/par"), &form).await;
-        assert_eq!(status, StatusCode::CREATED, "{pushed}");
+    let other = scene.another_app().await;
+    let ask = async |issuer: &str, client: &ApplicationCredentials, uri: &str| {
         let query = form_urlencoded::Serializer::new(String::new())
-            .append_pair("client_id", scene.app.client_id.as_str())
-            .append_pair("request_uri", pushed["request_uri"].as_str().unwrap())
+            .append_pair("client_id", client.client_id.as_str())
+            .append_pair("request_uri", uri)
             .finish();
-        let reply = scene.asks_at(asked_at, &cookie, &query).await;
-        if expected {
-            assert!(reply.parameters().contains_key("code"));
-        } else {
-            assert!(reply.is_a_page(), "pushed at {pushed_at:?}, asked at {asked_at:?}");
-        }
-    }
+        scene.asks_at(issuer, &cookie, &query).await
+    };
+    let form = encode(&parameters(&scene.app, &[]));
+    let push = async |issuer: &str| {
+        let (status, pushed) = scene.post(&format!("{issuer}/par"), &form).await;
+        assert_eq!(status, StatusCode::CREATED, "{pushed}");
+        text(&pushed, "request_uri")
+    };
+    let shared = push("").await;
+    assert!(ask(OWN, &scene.app, &shared).await.is_a_page(), "pushed to the shared issuer");
+
+    let own = push(OWN).await;
+    assert!(ask("", &scene.app, &own).await.is_a_page(), "at another issuer");
+    assert!(ask(OWN, &other, &own).await.is_a_page(), "by another client");
+    let reply = ask(OWN, &scene.app, &own).await;
+    assert!(reply.parameters().contains_key("code"), "neither took it away");
+    assert!(ask(OWN, &scene.app, &own).await.is_a_page(), "and it is good once");
 }
 
 #[tokio::test]
