@@ -3,8 +3,8 @@
 //! clients, a hundred thousand tenants, a person in two thousand of them and a storm of passwords
 //! do to the time of an answer.
 //!
-//! The peer keeps everything in memory; ours has every code and every turn of a refresh token on
-//! the disk before it answers.
+//! Ours has every code and every turn of a refresh token on the disk before it answers. The peer is
+//! measured twice: keeping everything in memory, and appending each change to a file on the disk.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,

@@ -126,7 +126,7 @@ async fn r12_a_kill_loses_no_refresh_and_redeems_no_code_twice() {
     let mut said = Said::default();
     for round in 0..kills() * 10 {
         // A slow machine gets some rounds more.
-        if round >= kills() && said.turned.len() >= 40 {
+        if round >= kills() && said.turned.len() >= 10 {
             break;
         }
         let mut load = Load::start(scene.dir(), &scene.named());
