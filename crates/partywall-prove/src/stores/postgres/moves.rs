@@ -383,7 +383,7 @@ fn elsewhere(pair: &Pair<'_>, victim: &Victim) -> Vec<Move> {
 
 /// The server's files and programs.
 const SERVER: &[&str] = &[
-    "COPY (SELECT 1) TO PROGRAM 'true'",
+    "COPY (SELECT 1) TO PROGRAM 'cat >/dev/null'",
     "COPY (SELECT 1) TO '/tmp/partywall-prove.out'",
     "SELECT pg_catalog.pg_read_file('PG_VERSION')",
     "SELECT pg_catalog.pg_ls_dir('.')",

@@ -54,7 +54,7 @@ const TRIED: &[(&Attack, &str)] = &[
     (&FILES, "SELECT 1 FROM pg_catalog.pg_ls_dir('.') LIMIT 1"),
     (&FILES, "SELECT 1 FROM pg_catalog.pg_stat_file('PG_VERSION')"),
     (&FILES, "SELECT pg_catalog.lo_import('/etc/hostname')"),
-    (&PROGRAMS, "COPY (SELECT 1) TO PROGRAM 'true'"),
+    (&PROGRAMS, "COPY (SELECT 1) TO PROGRAM 'cat >/dev/null'"),
     (&PROGRAMS, "CREATE LANGUAGE plpython3u"),
     (&PROGRAMS, "CREATE FUNCTION pg_temp.run(cstring) RETURNS int LANGUAGE c AS 'libc', 'system'"),
     (&PROGRAMS, "LOAD 'libc'"),
