@@ -1,6 +1,4 @@
-//! The identity provider: one file per endpoint, with its errors, their answers and its handler.
-//!
-//! What stands here is the first form: machines of one tenant each, by client credentials. The
+//! The identity provider: one file per endpoint, with its errors, their answers and its handler. The
 //! metadata names what exists and nothing else.
 
 use axum::{

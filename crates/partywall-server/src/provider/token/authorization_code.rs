@@ -7,7 +7,8 @@ use partywall::TenantId;
 use sea_orm::ConnectionTrait;
 
 use super::{
-    InvalidGrant, TokenRequest, TokenRequestError, TokenResponse, application_for, refresh_token,
+    InvalidGrant, TokenRequest, TokenRequestError, TokenResponse, application_for,
+    granted::Granted, refresh_token,
 };
 use crate::{
     control::{Application, ClientAuthentication, Grant, GrantEnd, NewGrant},
@@ -16,9 +17,7 @@ use crate::{
         at::At,
         client_auth::Client,
         code::{Code, PresentedCode},
-        id_token::{self, IdToken},
-        issue::{self, Issue},
-        scope,
+        issue, scope,
     },
     secret::Secret,
     storage::{StorageError, outgoing_logouts, sessions, single_use::Redeemed, users::Who},
@@ -46,28 +45,19 @@ pub(super) async fn grant(
                 return Err(refused(InvalidGrant::Reused));
             }
         };
-    let client_id = application.client_id.as_str();
-    let resource = issue::resource(control, Some(&code.resource))?;
-    let mut issue = Issue::to(&admitted, client_id, resource, code.scopes.iter().collect());
-    issue.jti = Some(control.draw_token_id(&code.grant)?);
-    issue.sid = Some(&code.sid);
-    issue.dpop_jkt = request.dpop_jkt.as_deref();
-    let token = issue::access_token(control, request.at, &issue)?;
-    let id_token = if scope::has(&code.scopes, scope::OPENID) {
-        let id_token = IdToken {
-            admitted: &admitted,
-            client_id,
-            sid: Some(&code.sid),
-            nonce: code.nonce.as_deref(),
-            access_token: &token.text,
-            claims: &code.claims,
-        };
-        id_token::sign(control, request.at, &id_token).await?
-    } else {
-        None
+    let granted = Granted {
+        grant: &code.grant,
+        admitted: &admitted,
+        client_id: application.client_id.as_str(),
+        resource: issue::resource(control, Some(&code.resource))?,
+        scopes: &code.scopes,
+        asked: code.scopes.iter().collect(),
+        sid: Some(&code.sid),
+        nonce: code.nonce.as_deref(),
+        claims: &code.claims,
+        refresh_token: refresh_token.as_ref(),
     };
-    let response = TokenResponse::of(token).with_refresh_token(refresh_token.as_ref());
-    Ok(TokenResponse { id_token, ..response })
+    granted.answer(request).await
 }
 
 /// What a code led to, before anything is signed.

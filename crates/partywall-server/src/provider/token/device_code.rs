@@ -1,7 +1,8 @@
 //! Device codes (RFC 8628 3.4, 3.5): a device polls until somebody has decided.
 
 use super::{
-    InvalidGrant, TokenRequest, TokenRequestError, TokenResponse, application_for, refresh_token,
+    InvalidGrant, TokenRequest, TokenRequestError, TokenResponse, application_for,
+    granted::Granted, refresh_token,
 };
 use crate::{
     control::{Application, ClientAuthentication, Grant, GrantEnd, NewGrant},
@@ -10,9 +11,7 @@ use crate::{
         authorize::RequestedClaims,
         client_auth::Client,
         device::{self, Decision, Device, PresentedDeviceCode},
-        id_token::{self, IdToken},
-        issue::{self, Issue},
-        scope,
+        issue, scope,
     },
     storage::{
         outgoing_logouts, sessions,
@@ -79,28 +78,19 @@ pub(super) async fn grant(
     }
     write.commit().await?;
 
-    let client_id = application.client_id.as_str();
-    let resource = issue::resource(control, Some(&device.resource))?;
-    let mut issue = Issue::to(&admitted, client_id, resource, device.scopes.iter().collect());
-    issue.jti = Some(control.draw_token_id(&device.grant)?);
-    issue.sid = sid.as_deref();
-    issue.dpop_jkt = request.dpop_jkt.as_deref();
-    let token = issue::access_token(control, request.at, &issue)?;
-    let id_token = if scope::has(&device.scopes, scope::OPENID) {
-        let id_token = IdToken {
-            admitted: &admitted,
-            client_id,
-            sid: sid.as_deref(),
-            nonce: None,
-            access_token: &token.text,
-            claims: &RequestedClaims::default(),
-        };
-        id_token::sign(control, request.at, &id_token).await?
-    } else {
-        None
+    let granted = Granted {
+        grant: &device.grant,
+        admitted: &admitted,
+        client_id: application.client_id.as_str(),
+        resource: issue::resource(control, Some(&device.resource))?,
+        scopes: &device.scopes,
+        asked: device.scopes.iter().collect(),
+        sid: sid.as_deref(),
+        nonce: None,
+        claims: &RequestedClaims::default(),
+        refresh_token: refresh_token.as_ref(),
     };
-    let response = TokenResponse::of(token).with_refresh_token(refresh_token.as_ref());
-    Ok(TokenResponse { id_token, ..response })
+    granted.answer(request).await
 }
 
 /// The device whose code this is.

@@ -32,6 +32,7 @@ mod api_key;
 mod authorization_code;
 mod client_credentials;
 mod device_code;
+mod granted;
 pub(crate) mod refresh_token;
 mod token_exchange;
 

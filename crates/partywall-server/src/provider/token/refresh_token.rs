@@ -2,17 +2,13 @@
 
 use sea_orm::ConnectionTrait;
 
-use super::{InvalidGrant, TokenRequest, TokenRequestError, TokenResponse, application_for};
+use super::{
+    InvalidGrant, TokenRequest, TokenRequestError, TokenResponse, application_for, granted::Granted,
+};
 use crate::{
     control::{Application, ControlPlane, Grant as GrantType, GrantEnd, NewGrant},
     login::{Admitted, Entry, Path, admit},
-    provider::{
-        authorize::RequestedClaims,
-        client_auth::Client,
-        id_token::{self, IdToken},
-        issue::{self, Issue},
-        scope,
-    },
+    provider::{authorize::RequestedClaims, client_auth::Client, issue},
     secret::Secret,
     storage::{
         StorageError,
@@ -65,27 +61,20 @@ pub(super) async fn grant(
 
     let next = turn(control, &grant, presented).await?;
     let next = next.ok_or_else(|| refused(InvalidGrant::Reused))?;
-    let mut issue = Issue::to(&admitted, application.client_id.as_str(), resource, scope);
-    issue.jti = Some(control.draw_token_id(&grant.id)?);
-    issue.sid = grant.sid.as_deref();
-    issue.dpop_jkt = request.dpop_jkt.as_deref();
-    let token = issue::access_token(control, request.at, &issue)?;
-    // OIDC Core 12.2: of the same sign-in, without its nonce.
-    let id_token = if scope::has(&grant.scopes, scope::OPENID) {
-        let id_token = IdToken {
-            admitted: &admitted,
-            client_id: application.client_id.as_str(),
-            sid: grant.sid.as_deref(),
-            nonce: None,
-            access_token: &token.text,
-            claims: &RequestedClaims::default(),
-        };
-        id_token::sign(control, request.at, &id_token).await?
-    } else {
-        None
+    let granted = Granted {
+        grant: &grant.id,
+        admitted: &admitted,
+        client_id: application.client_id.as_str(),
+        resource,
+        scopes: &grant.scopes,
+        asked: scope,
+        sid: grant.sid.as_deref(),
+        // OIDC Core 12.2: of the same sign-in, without its nonce.
+        nonce: None,
+        claims: &RequestedClaims::default(),
+        refresh_token: Some(&next),
     };
-    let response = TokenResponse::of(token).with_refresh_token(Some(&next));
-    Ok(TokenResponse { id_token, ..response })
+    granted.answer(request).await
 }
 
 /// The grant that is asked to turn, and the turn whose token was presented.
