@@ -1,33 +1,15 @@
 //! Every endpoint says in the log whom it refused, when, where and as which request (L-01), on one
 //! line whatever was sent (L-03).
 
-use std::{
-    collections::BTreeSet,
-    io::Write,
-    sync::{Arc, Mutex},
-};
+use std::collections::BTreeSet;
 
 use axum::{body::Body, http::Request};
+use tracing_subscriber::filter::LevelFilter;
 
-use crate::{alone::alone, support::Plane};
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Log {
-    fn take(&self) -> String {
-        String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
-    }
-}
+use crate::{
+    alone::{Log, alone},
+    support::Plane,
+};
 
 /// What the provider serves, at the issuer that all tenants share.
 const ENDPOINTS: [(&str, &str); 24] = [
@@ -85,14 +67,7 @@ fn l01_every_endpoints_refusal_is_logged_and_l03_on_one_line() {
 #[ignore = "in a process of its own"]
 async fn of_every_endpoint() {
     let plane = Plane::new().await;
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_ansi(false)
-        .with_max_level(tracing_subscriber::filter::LevelFilter::INFO)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _logging = tracing::subscriber::set_default(subscriber);
+    let (log, _listening) = Log::listen(LevelFilter::INFO);
 
     let own = ENDPOINTS.iter().map(|(method, path)| ((*method).to_owned(), format!("/idp{path}")));
     let of_admins = admin_endpoints(&plane).await;

@@ -4,8 +4,12 @@ use std::{collections::BTreeSet, os::unix::fs::PermissionsExt, time::Duration};
 
 use partywall::{TenantId, TenantStatus, bundle::Generation};
 use partywall_server::{ControlError, DatabaseConfig, NewTenant};
+use tracing_subscriber::filter::LevelFilter;
 
-use crate::support::{Plane, START, TESTER, config, new_machine, new_tenant, refusal, sqlite};
+use crate::{
+    alone::{Log, alone},
+    support::{Plane, START, TESTER, config, new_machine, new_tenant, refusal, sqlite},
+};
 
 #[tokio::test]
 async fn m03_state_on_sqlite() {
@@ -316,35 +320,13 @@ async fn m03_state_outlives_a_restart() {
 
 #[test]
 fn l02_neither_secrets_nor_tokens_reach_the_log() {
-    crate::alone::alone("state::what_reaches_the_log");
+    alone("state::what_reaches_the_log");
 }
 
 #[tokio::test]
 #[ignore = "in a process of its own"]
 async fn what_reaches_the_log() {
-    use std::{
-        io::Write,
-        sync::{Arc, Mutex},
-    };
-
-    #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
-    impl Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _logging = tracing::subscriber::set_default(subscriber);
+    let (log, _listening) = Log::listen(LevelFilter::TRACE);
 
     let plane = Plane::new().await;
     let tenant = plane.tenant("acme").await;
@@ -358,7 +340,7 @@ async fn what_reaches_the_log() {
     plane.ask(&client, "").await;
     plane.ask(&rotated, "&scope=nope").await;
 
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = log.take();
     assert!(log.contains("an access token was issued") && log.contains(tenant.id().as_str()));
     let signature = token.rsplit('.').next().unwrap();
     for secret in [client.secret.expose(), rotated.secret.expose(), signature, &"07".repeat(32)] {

@@ -1,31 +1,18 @@
 //! Every secret that passes through here in a day, and where it must not lie afterwards (L-02, R-18):
 //! in the log at its most talkative, and in the database in clear.
 
-use std::{
-    io::Write,
-    sync::{Arc, Mutex},
-};
-
 use base64ct::{Base64, Base64UrlUnpadded, Encoding};
+use tracing_subscriber::filter::LevelFilter;
 
 use super::*;
 use crate::{
     NewOperatorKey,
     provider::testing::{TESTER, as_application, as_machine},
-    storage::{alone::alone, catalogue},
+    storage::{
+        alone::{Log, alone},
+        catalogue,
+    },
 };
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
 
 /// Whether `secret` stands in `text`, in any of the dresses that secrets go out in.
 fn is_in(text: &str, secret: &str) -> bool {
@@ -62,14 +49,7 @@ fn r18_no_secret_is_in_the_log_or_in_clear_in_the_database() {
 #[tokio::test]
 #[ignore = "in a process of its own"]
 async fn a_day() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_ansi(false)
-        .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _logging = tracing::subscriber::set_default(subscriber);
+    let (log, _listening) = Log::listen(LevelFilter::TRACE);
 
     let mut scene = Scene::new().await;
     let mut secrets: Vec<(&str, String)> = Vec::new();
@@ -164,7 +144,7 @@ async fn a_day() {
         secrets.push((path, text.rsplit([':', '.']).next().unwrap().to_owned()));
     }
 
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = log.take();
     let database = everything(&scene).await;
     // The controls: this is the log, and the database, of just that day.
     assert!(log.contains("an access token was issued") && log.contains("request.refused"));
