@@ -3,7 +3,7 @@
 //! required where its data is in a silo anywhere.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -128,9 +128,14 @@ impl ControlPlane {
     /// Gives every tenant with a silo an issuer of its own that has none: placed there before
     /// there were any.
     pub(super) async fn give_missing_issuers(&self) -> Result<(), ControlError> {
-        for tenant in tenants::placed_by(self.inner.db.reader(), "silo").await? {
-            let settings = sign_in_policies::of(self.inner.db.reader(), tenant.id()).await?;
-            if in_a_silo(&tenant.record.placements) && !settings.own_issuer {
+        let db = self.inner.db.reader();
+        let have: HashSet<TenantId> = sign_in_policies::own_issuers(db)
+            .await?
+            .into_iter()
+            .map(|(tenant, _)| tenant)
+            .collect();
+        for tenant in tenants::placed_by(db, "silo").await? {
+            if in_a_silo(&tenant.record.placements) && !have.contains(tenant.id()) {
                 self.set_own_issuer(&Actor::System("upgrade"), tenant.id(), true).await?;
             }
         }
