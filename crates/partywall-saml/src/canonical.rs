@@ -1,0 +1,211 @@
+//! Exclusive XML Canonicalization 1.0, without comments: the bytes a signature is about.
+
+use roxmltree::{Node, NodeId, NodeType};
+
+use crate::refused::{Refused, Rule};
+use crate::xml;
+
+/// A message grows when each of many elements writes out a long namespace its parent only
+/// declares. Nothing honest grows to twice what a message may be.
+const BYTES: usize = 512 * 1024;
+
+/// The identifier of the one canonical form that is taken.
+pub(crate) const EXCLUSIVE: &str = "http://www.w3.org/2001/10/xml-exc-c14n#";
+
+/// The prefixes a `PrefixList` names: their namespaces are written out where they are in scope,
+/// not only where they are used.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Prefixes(Vec<String>);
+
+impl Prefixes {
+    /// From the method or transform element that names exclusive C14N.
+    pub(crate) fn of(method: Node<'_, '_>) -> Result<Self, Refused> {
+        let refused = |at| Err(xml::at(at, Rule::Canonicalization));
+        if xml::attribute(method, "Algorithm") != Some(EXCLUSIVE) {
+            return refused(method);
+        }
+        let children = xml::elements(method)?;
+        let list = match children.as_slice() {
+            [] => return Ok(Self::default()),
+            [list] if xml::is(*list, EXCLUSIVE, "InclusiveNamespaces") => *list,
+            _ => return refused(method),
+        };
+        let names = xml::required(list, "PrefixList")?.split_ascii_whitespace();
+        let names: Vec<_> = names.map(str::to_owned).collect();
+        if names.len() > 32 || names.iter().any(|n| n == "#default") {
+            return refused(list);
+        }
+        Ok(Self(names))
+    }
+}
+
+/// The canonical form of `apex` and what is below it, without the subtree `left_out`.
+///
+/// `text` is what `apex` was parsed from.
+///
+/// # Errors
+/// [`Rule::NamespaceUri`] where the specification has no result: a namespace that is not absolute.
+/// [`Rule::Size`] if the form is larger than 512 KiB.
+pub(crate) fn canonical(
+    text: &str,
+    apex: Node<'_, '_>,
+    left_out: Option<NodeId>,
+    prefixes: &Prefixes,
+) -> Result<String, Refused> {
+    let mut writer = Writer {
+        text,
+        left_out,
+        prefixes,
+        rendered: Vec::new(),
+        out: String::with_capacity(apex.range().len() + 256),
+    };
+    writer.node(apex)?;
+    Ok(writer.out)
+}
+
+struct Writer<'a> {
+    text: &'a str,
+    left_out: Option<NodeId>,
+    prefixes: &'a Prefixes,
+    /// Namespaces written by the elements around, the innermost last.
+    rendered: Vec<(&'a str, &'a str)>,
+    out: String,
+}
+
+impl<'a> Writer<'a> {
+    // Recursion ends: `limits` lets no message through that is deeper than 64.
+    fn node(&mut self, node: Node<'a, '_>) -> Result<(), Refused> {
+        match node.node_type() {
+            NodeType::Text => self.characters(node.text().unwrap_or_default()),
+            NodeType::Element if Some(node.id()) != self.left_out => self.element(node)?,
+            // There are no processing instructions, and this form has no comments.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn element(&mut self, element: Node<'a, '_>) -> Result<(), Refused> {
+        let name = self.name(element);
+        let outside = self.rendered.len();
+        self.out.push('<');
+        self.out.push_str(name);
+        self.namespaces(element, name)?;
+        self.attributes(element);
+        self.out.push('>');
+        for child in element.children() {
+            self.node(child)?;
+        }
+        self.out.push_str("</");
+        self.out.push_str(name);
+        self.out.push('>');
+        self.rendered.truncate(outside);
+        if self.out.len() > BYTES {
+            return Err(xml::at(element, Rule::Size));
+        }
+        Ok(())
+    }
+
+    /// The element's name as it is spelled: the parser keeps no prefixes.
+    fn name(&self, element: Node<'_, '_>) -> &'a str {
+        let tag = self.text.get(element.range()).unwrap_or_default();
+        let tag = tag.strip_prefix('<').unwrap_or(tag);
+        tag.split([' ', '\t', '\n', '\r', '/', '>']).next().unwrap_or_default()
+    }
+
+    // Section 3: a namespace is written where its prefix is visibly used or listed, unless the
+    // nearest element around that wrote the prefix wrote the same.
+    fn namespaces(&mut self, element: Node<'a, '_>, name: &'a str) -> Result<(), Refused> {
+        let mut used = vec![prefix(name)];
+        for attribute in element.attributes() {
+            let name = self.text.get(attribute.range_qname()).unwrap_or_default();
+            if name.contains(':') {
+                used.push(prefix(name));
+            }
+        }
+        for listed in &self.prefixes.0 {
+            if element.lookup_namespace_uri(Some(listed)).is_some() {
+                used.push(listed);
+            }
+        }
+        used.sort_unstable();
+        used.dedup();
+
+        for prefix in used {
+            if prefix == "xml" {
+                continue;
+            }
+            let uri = element
+                .lookup_namespace_uri(Some(prefix).filter(|p| !p.is_empty()))
+                .unwrap_or_default();
+            let around = self.rendered.iter().rev().find(|(p, _)| *p == prefix);
+            if around.map_or("", |(_, uri)| *uri) == uri {
+                continue;
+            }
+            // C14N 1.0, section 1.3: relative namespace URIs have no canonical form. A library
+            // that goes on with an empty one signs and verifies nothing.
+            if !uri.is_empty() && !absolute(uri) {
+                return Err(xml::at(element, Rule::NamespaceUri).found(uri));
+            }
+            self.out.push_str(" xmlns");
+            if !prefix.is_empty() {
+                self.out.push(':');
+                self.out.push_str(prefix);
+            }
+            self.value(uri);
+            self.rendered.push((prefix, uri));
+        }
+        Ok(())
+    }
+
+    // C14N 1.0, section 2.2: by namespace, then by local name; those in no namespace first.
+    fn attributes(&mut self, element: Node<'a, '_>) {
+        let mut attributes: Vec<_> = element.attributes().collect();
+        attributes.sort_by_key(|a| (a.namespace().unwrap_or_default(), a.name()));
+        for attribute in attributes {
+            self.out.push(' ');
+            self.out.push_str(self.text.get(attribute.range_qname()).unwrap_or_default());
+            self.value(attribute.value());
+        }
+    }
+
+    // Section 2.3 of C14N 1.0, as the next one.
+    fn value(&mut self, value: &str) {
+        self.out.push_str("=\"");
+        for c in value.chars() {
+            match c {
+                '&' => self.out.push_str("&amp;"),
+                '<' => self.out.push_str("&lt;"),
+                '"' => self.out.push_str("&quot;"),
+                '\t' => self.out.push_str("&#x9;"),
+                '\n' => self.out.push_str("&#xA;"),
+                '\r' => self.out.push_str("&#xD;"),
+                c => self.out.push(c),
+            }
+        }
+        self.out.push('"');
+    }
+
+    fn characters(&mut self, text: &str) {
+        for c in text.chars() {
+            match c {
+                '&' => self.out.push_str("&amp;"),
+                '<' => self.out.push_str("&lt;"),
+                '>' => self.out.push_str("&gt;"),
+                '\r' => self.out.push_str("&#xD;"),
+                c => self.out.push(c),
+            }
+        }
+    }
+}
+
+fn prefix(name: &str) -> &str {
+    name.split_once(':').map_or("", |(prefix, _)| prefix)
+}
+
+/// RFC 3986: begins with a scheme.
+fn absolute(uri: &str) -> bool {
+    uri.split_once(':').is_some_and(|(scheme, _)| {
+        scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+            && scheme.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
+    })
+}

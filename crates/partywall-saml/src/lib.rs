@@ -1,0 +1,32 @@
+//! SAML 2.0 for a service provider that believes as little as it can.
+//!
+//! ```text
+//! bytes ─► limits ─► one parse ─► places ─► exclusive C14N ─► signature ─► the signed bytes
+//!                                                                            │ parsed again
+//!                                                       Assertion ◄─ rules ◄─┘
+//! ```
+//!
+//! [`Connection::verify`] is the one way in and [`Assertion`] the one way out. The person is read
+//! only from the canonical bytes whose digest was verified, never from the message around them, so
+//! that there is nothing to wrap. Anything unusual is [`Refused`], with the rule and the element
+//! for the connection's administrator.
+//!
+//! No network, no clock, no storage: what a verdict depends on is passed in, and whether an
+//! assertion was used before is for the caller to remember ([`Assertion::usable_until`]).
+
+mod assertion;
+mod canonical;
+mod certificate;
+mod connection;
+mod instant;
+mod limits;
+mod refused;
+mod response;
+mod signature;
+mod xml;
+
+pub use assertion::{Assertion, Attribute, NameId};
+pub use certificate::{Certificate, CertificateError};
+pub use connection::{Connection, ConnectionError, Settings};
+pub use refused::{Refused, Rule};
+pub use response::Expected;
