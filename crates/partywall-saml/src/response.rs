@@ -1,5 +1,6 @@
 //! A response of the Web Browser SSO profile (saml-profiles 4.1.4), from bytes to an [`Assertion`].
 
+use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use roxmltree::Node;
@@ -412,14 +413,15 @@ fn authn_context(statement: Node<'_, '_>) -> Result<Option<String>, Refused> {
 
 /// What is said of the person: text only, since half-read values are wrong ones.
 fn attributes(assertion: Node<'_, '_>) -> Result<Vec<Attribute>, Refused> {
-    let mut attributes: Vec<Attribute> = Vec::new();
+    let mut attributes = Vec::new();
+    let mut names = HashSet::new();
     for statement in xml::all(assertion, SAML, "AttributeStatement") {
         for element in xml::elements(statement)? {
             if !is(element, SAML, "Attribute") {
                 return Err(at(element, Rule::Unexpected));
             }
             let name = required(element, "Name")?;
-            if name.is_empty() || attributes.iter().any(|a| a.name == name) {
+            if name.is_empty() || !names.insert(name) {
                 return Err(at_attribute(element, "Name", Rule::Attribute).found(name));
             }
             let values = xml::all(element, SAML, "AttributeValue")

@@ -1,0 +1,14 @@
+//! Responses as they arrive, and what is believed of them.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests stand outside of test functions; what fails there fails the test"
+)]
+
+mod mutation;
+mod naive;
+mod protocol;
+mod signature;
+mod support;
+mod wrapping;
+mod xml;
