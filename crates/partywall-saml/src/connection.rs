@@ -3,6 +3,7 @@
 use thiserror::Error;
 
 use crate::certificate::Certificate;
+use crate::decrypt::DecryptionKey;
 
 /// A tenant's trust in one identity provider. Without certificates there is none (S-08).
 #[derive(Debug, Clone)]
@@ -23,6 +24,12 @@ pub struct Settings {
     pub certificates: Vec<Certificate>,
     /// Whether the identity provider may send a person who did not ask to come (S-11).
     pub idp_initiated: bool,
+    /// To which encrypted assertions are encrypted (S-12): none, one, or two while our key
+    /// changes. Without one they are refused; with one, others are still taken.
+    pub decryption_keys: Vec<DecryptionKey>,
+    /// Whether AES-CBC is taken, which says nothing about what was changed on its way. Off, unless
+    /// the identity provider knows nothing better.
+    pub allow_cbc: bool,
 }
 
 /// Why a connection cannot be used.
@@ -38,6 +45,9 @@ pub enum ConnectionError {
     /// More than two certificates.
     #[error("at most two signing certificates at a time: remove the one that is no longer used")]
     TooManyCertificates,
+    /// More than two decryption keys.
+    #[error("at most two decryption keys at a time: remove the one that is no longer published")]
+    TooManyDecryptionKeys,
 }
 
 impl Connection {
@@ -54,6 +64,9 @@ impl Connection {
             if text.is_empty() || text.trim() != text {
                 return Err(ConnectionError::Blank(name));
             }
+        }
+        if settings.decryption_keys.len() > 2 {
+            return Err(ConnectionError::TooManyDecryptionKeys);
         }
         match settings.certificates.len() {
             0 => Err(ConnectionError::NoCertificate),

@@ -18,15 +18,18 @@ mod assertion;
 mod canonical;
 mod certificate;
 mod connection;
+mod decrypt;
 mod instant;
 mod limits;
 mod refused;
 mod response;
+mod rules;
 mod signature;
 mod xml;
 
 pub use assertion::{Assertion, Attribute, NameId};
 pub use certificate::{Certificate, CertificateError};
 pub use connection::{Connection, ConnectionError, Settings};
+pub use decrypt::{DecryptionKey, DecryptionKeyError};
 pub use refused::{Refused, Rule};
 pub use response::Expected;

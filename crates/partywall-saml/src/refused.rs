@@ -51,8 +51,14 @@ pub enum Rule {
     Unexpected,
     /// S-02: exactly one assertion, directly below the response.
     OneAssertion,
-    /// S-12: an encrypted assertion, which this connection does not take.
+    /// S-12: an encrypted assertion, and the connection has no key for one.
     Encrypted,
+    /// S-12: one encrypted key, in its place.
+    EncryptedKey,
+    /// S-12: RSA-OAEP and AES-GCM; AES-CBC where the connection takes it.
+    EncryptionAlgorithm,
+    /// S-12: none of our keys opens it, or there is no assertion inside. Not told apart.
+    Decryption,
     /// S-03: no two elements of one ID; IDs are XML names.
     UniqueId,
     /// S-03: a signature is a child of the response or of its assertion.
@@ -169,7 +175,15 @@ impl fmt::Display for Rule {
             Self::Missing => "needed here, exactly once",
             Self::Unexpected => "does not belong here",
             Self::OneAssertion => "exactly one assertion, directly below the response, is taken",
-            Self::Encrypted => "encrypted assertions are not taken on this connection",
+            Self::Encrypted => "is encrypted, and this connection has no key for it",
+            Self::EncryptedKey => "exactly one encrypted key, in KeyInfo or beside the data",
+            Self::EncryptionAlgorithm => {
+                "must be an element encrypted with RSA-OAEP (one digest, no parameters) and AES-GCM, \
+                 or AES-CBC if this connection takes it"
+            }
+            Self::Decryption => {
+                "could not be decrypted with our keys, or is no assertion: compare the certificates"
+            }
             Self::UniqueId => "IDs must be XML names and unique in the message",
             Self::SignaturePlace => "a signature belongs to the response or to its assertion",
             Self::Unsigned => "neither the response nor the assertion is signed: turn on signing",

@@ -1,27 +1,22 @@
 //! A response of the Web Browser SSO profile (saml-profiles 4.1.4), from bytes to an [`Assertion`].
 
 use std::collections::HashSet;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use roxmltree::Node;
 
-use crate::assertion::{Assertion, Attribute, NameId};
+use crate::assertion::{Assertion, Attribute};
 use crate::connection::Connection;
-use crate::instant;
+use crate::decrypt;
 use crate::refused::{Refused, Rule};
+use crate::rules::{self, CLOCK_SKEW, MAX_AGE, Rules};
 use crate::signature::{self, Signed};
 use crate::xml::{
     self, DS, Message, SAML, SAMLP, at, at_attribute, attribute, is, one, optional, required, value,
 };
 
-/// How far apart the clocks may be.
-const CLOCK_SKEW: Duration = Duration::from_secs(60);
-/// How long a message may be on its way.
-const MAX_AGE: Duration = Duration::from_secs(5 * 60);
-
 const SUCCESS: &str = "urn:oasis:names:tc:SAML:2.0:status:Success";
 const BEARER: &str = "urn:oasis:names:tc:SAML:2.0:cm:bearer";
-const ENTITY: &str = "urn:oasis:names:tc:SAML:2.0:nameid-format:entity";
 
 /// What the response must fit.
 #[derive(Debug, Clone, Copy)]
@@ -41,12 +36,15 @@ impl Connection {
     /// # Errors
     /// [`Refused`], for the connection's administrator and nobody else.
     pub fn verify(&self, response: &[u8], expected: &Expected<'_>) -> Result<Assertion, Refused> {
-        let rules = Rules { connection: self, expected };
+        let reading = Reading {
+            rules: Rules { settings: &self.settings, now: expected.now },
+            request_id: expected.request_id,
+        };
         let message = Message::parse(response)?;
         let root = message.root();
-        check_places(&message)?;
+        check_places(&message, SAMLP, "Response")?;
         // Unsigned or not yet verified: enough to refuse, and not to believe.
-        rules.envelope(root, false)?;
+        reading.envelope(root, false)?;
         let assertion = only_assertion(root)?;
 
         let whole = self.signed(&message, root)?;
@@ -55,11 +53,41 @@ impl Connection {
         match (whole, part) {
             (Some(whole), _) => {
                 let message = Message::parse(whole.bytes())?;
-                rules.envelope(message.root(), true)?;
-                rules.assertion(only_assertion(message.root())?)
+                reading.envelope(message.root(), true)?;
+                let assertion = only_assertion(message.root())?;
+                if is_encrypted(assertion) {
+                    return self.decrypted(assertion, &reading, true);
+                }
+                reading.assertion(assertion)
             }
-            (None, Some(part)) => rules.assertion(Message::parse(part.bytes())?.root()),
+            (None, Some(part)) => reading.assertion(Message::parse(part.bytes())?.root()),
+            (None, None) if is_encrypted(assertion) => self.decrypted(assertion, &reading, false),
             (None, None) => Err(at(root, Rule::Unsigned)),
+        }
+    }
+
+    /// What is inside, which must be signed itself unless the response is around it (S-12, I-24).
+    fn decrypted(
+        &self,
+        encrypted: Node<'_, '_>,
+        reading: &Reading<'_>,
+        response_is_signed: bool,
+    ) -> Result<Assertion, Refused> {
+        let keys = &self.settings.decryption_keys;
+        if keys.is_empty() {
+            return Err(at(encrypted, Rule::Encrypted));
+        }
+        let inside = decrypt::assertion(encrypted, keys, self.settings.allow_cbc)?;
+        // The same refusal for what is no assertion: that is what one tries to find out who
+        // changes bits of a CBC message.
+        let message = Message::parse(&inside)
+            .and_then(|message| check_places(&message, SAML, "Assertion").map(|()| message))
+            .map_err(|_| decrypt::undecryptable(encrypted))?;
+        match self.signed(&message, message.root())? {
+            Some(part) => reading.assertion(Message::parse(part.bytes())?.root()),
+            // What the signed response has in it decrypts to nothing else.
+            None if response_is_signed => reading.assertion(message.root()),
+            None => Err(at(message.root(), Rule::Unsigned)),
         }
     }
 
@@ -80,18 +108,21 @@ impl Connection {
 
 /// S-02, S-03: nothing that could be taken for the assertion, or for its signature, stands
 /// anywhere but in its place.
-fn check_places(message: &Message<'_>) -> Result<(), Refused> {
+fn check_places(message: &Message<'_>, namespace: &str, name: &str) -> Result<(), Refused> {
     let root = message.root();
-    if !is(root, SAMLP, "Response") {
+    if !is(root, namespace, name) {
         return Err(at(root, Rule::Root));
     }
+    let in_response = |element: Node<'_, '_>| {
+        element.parent_element() == Some(root) && is(root, SAMLP, "Response")
+    };
     for element in message.elements() {
         let parent = element.parent_element();
         match element.tag_name().name() {
             "Response" if element != root => return Err(at(element, Rule::Unexpected)),
             "Assertion" | "EncryptedAssertion" => {
                 let ours = element.tag_name().namespace() == Some(SAML);
-                if !ours || parent != Some(root) {
+                if element != root && !(ours && in_response(element)) {
                     return Err(at(element, Rule::OneAssertion));
                 }
             }
@@ -101,9 +132,7 @@ fn check_places(message: &Message<'_>) -> Result<(), Refused> {
                 };
                 let fits = if is(element, DS, "Signature") {
                     parent.is_some_and(|parent| {
-                        parent == root
-                            || is(parent, SAML, "Assertion")
-                                && parent.parent_element() == Some(root)
+                        parent == root || is(parent, SAML, "Assertion") && in_response(parent)
                     })
                 } else {
                     is(element, DS, "SignedInfo") && within("Signature", parent)
@@ -124,21 +153,24 @@ fn only_assertion<'a, 'i>(response: Node<'a, 'i>) -> Result<Node<'a, 'i>, Refuse
         .children()
         .filter(|n| matches!(n.tag_name().name(), "Assertion" | "EncryptedAssertion"));
     match (assertions.next(), assertions.next()) {
-        (Some(only), None) if is(only, SAML, "Assertion") => Ok(only),
-        (Some(only), None) => Err(at(only, Rule::Encrypted)),
+        (Some(only), None) => Ok(only),
         _ => Err(at(response, Rule::OneAssertion)),
     }
 }
 
-struct Rules<'a> {
-    connection: &'a Connection,
-    expected: &'a Expected<'a>,
+fn is_encrypted(assertion: Node<'_, '_>) -> bool {
+    is(assertion, SAML, "EncryptedAssertion")
 }
 
-impl Rules<'_> {
+/// A response read against the rules.
+struct Reading<'a> {
+    rules: Rules<'a>,
+    request_id: Option<&'a str>,
+}
+
+impl Reading<'_> {
     /// The response around the assertion (saml-core 3.2.2, saml-profiles 4.1.4.2).
     fn envelope(&self, response: Node<'_, '_>, signed: bool) -> Result<(), Refused> {
-        let settings = &self.connection.settings;
         for child in xml::elements(response)? {
             let name = child.tag_name().name();
             let known = match child.tag_name().namespace() {
@@ -151,22 +183,19 @@ impl Rules<'_> {
                 return Err(at(child, Rule::Unexpected));
             }
         }
-        version(response)?;
+        rules::version(response)?;
         required(response, "ID")?;
         self.status(one(response, SAMLP, "Status")?)?;
 
         match optional(response, SAML, "Issuer")? {
-            Some(issuer) => self.issuer(issuer)?,
+            Some(issuer) => self.rules.issuer(issuer)?,
             // A signed response must have one.
             None if signed => return Err(Refused::new(Rule::Missing, "Response/Issuer")),
             None => {}
         }
-        let destination = required(response, "Destination")?;
-        if destination != settings.acs_url {
-            return Err(at_attribute(response, "Destination", Rule::Destination).found(destination));
-        }
+        self.rules.destination(response, &self.rules.settings.acs_url)?;
         self.in_response_to(response)?;
-        self.issue_instant(response)
+        self.rules.issue_instant(response)
     }
 
     // Saml-core 3.2.2.2. The identity provider's reasons are for the administrator.
@@ -182,16 +211,6 @@ impl Rules<'_> {
         Err(at(code, Rule::Status).found(&said.join(", ")))
     }
 
-    fn issuer(&self, issuer: Node<'_, '_>) -> Result<(), Refused> {
-        let found = value(issuer)?;
-        // Saml-profiles 4.1.4.2: the format is left out or says entity.
-        let format = attribute(issuer, "Format");
-        if found != self.connection.settings.idp_entity_id || format.is_some_and(|f| f != ENTITY) {
-            return Err(at(issuer, Rule::Issuer).found(found));
-        }
-        Ok(())
-    }
-
     /// The answer to the request, or, where that is allowed, to none (S-11).
     fn in_response_to(&self, element: Node<'_, '_>) -> Result<(), Refused> {
         let found = attribute(element, "InResponseTo");
@@ -202,23 +221,13 @@ impl Rules<'_> {
                 None => refused,
             }
         };
-        match (self.expected.request_id, found) {
+        match (self.request_id, found) {
             (Some(sent), Some(answered)) if sent == answered => Ok(()),
             (Some(_), None) => Err(refused(Rule::Missing)),
             (_, Some(_)) => Err(refused(Rule::InResponseTo)),
-            (None, None) if self.connection.settings.idp_initiated => Ok(()),
+            (None, None) if self.rules.settings.idp_initiated => Ok(()),
             (None, None) => Err(refused(Rule::Unsolicited)),
         }
-    }
-
-    fn issue_instant(&self, element: Node<'_, '_>) -> Result<(), Refused> {
-        let issued = time(element, "IssueInstant")?;
-        let oldest = issued + MAX_AGE + CLOCK_SKEW;
-        if self.now_is_before(issued) || self.expected.now >= oldest {
-            let found = attribute(element, "IssueInstant").unwrap_or_default();
-            return Err(at_attribute(element, "IssueInstant", Rule::IssueInstant).found(found));
-        }
-        Ok(())
     }
 
     /// The assertion (saml-core 2.3.3), which must come out of a [`Signed`].
@@ -242,64 +251,44 @@ impl Rules<'_> {
                 return Err(at(child, Rule::Unexpected));
             }
         }
-        version(assertion)?;
+        rules::version(assertion)?;
         let issuer = one(assertion, SAML, "Issuer")?;
-        self.issuer(issuer)?;
-        self.issue_instant(assertion)?;
+        self.rules.issuer(issuer)?;
+        self.rules.issue_instant(assertion)?;
         let subject = one(assertion, SAML, "Subject")?;
-        let name_id = self.name_id(one(subject, SAML, "NameID")?)?;
+        let name_id = self.rules.name_id(one(subject, SAML, "NameID")?)?;
         let valid_until = self.conditions(one(assertion, SAML, "Conditions")?)?;
         let confirmed_until = self.confirmation(subject)?;
         let statement = one(assertion, SAML, "AuthnStatement")?;
-        let authn_instant = time(statement, "AuthnInstant")?;
-        if self.now_is_before(authn_instant) {
+        let authn_instant = rules::time(statement, "AuthnInstant")?;
+        if self.rules.now_is_before(authn_instant) {
             return Err(at_attribute(statement, "AuthnInstant", Rule::AuthnStatement));
         }
-        let too_old = time(assertion, "IssueInstant")? + MAX_AGE;
+        let too_old = rules::time(assertion, "IssueInstant")? + MAX_AGE;
 
         Ok(Assertion {
             id: required(assertion, "ID")?.to_owned(),
             issuer: value(issuer)?.to_owned(),
             name_id,
-            in_response_to: self.expected.request_id.map(str::to_owned),
+            in_response_to: self.request_id.map(str::to_owned),
             authn_instant,
             authn_context: authn_context(statement)?,
             session_index: attribute(statement, "SessionIndex").map(str::to_owned),
-            session_not_on_or_after: self.until(statement, "SessionNotOnOrAfter")?,
+            session_not_on_or_after: self.rules.until(statement, "SessionNotOnOrAfter")?,
             usable_until: valid_until.min(confirmed_until).min(too_old) + CLOCK_SKEW,
             attributes: attributes(assertion)?,
-        })
-    }
-
-    fn name_id(&self, element: Node<'_, '_>) -> Result<NameId, Refused> {
-        let name = value(element)?;
-        if name.is_empty() || name.trim() != name || name.len() > 1024 {
-            return Err(at(element, Rule::NameId).found(name));
-        }
-        let own = |name| attribute(element, name).map(str::to_owned);
-        let sp_name_qualifier = own("SPNameQualifier");
-        // Saml-core 8.3.7: a name for another service provider is not one for us.
-        if let Some(other) = &sp_name_qualifier
-            && *other != self.connection.settings.sp_entity_id
-        {
-            return Err(at_attribute(element, "SPNameQualifier", Rule::NameId).found(other));
-        }
-        Ok(NameId {
-            value: name.to_owned(),
-            format: own("Format"),
-            name_qualifier: own("NameQualifier"),
-            sp_name_qualifier,
         })
     }
 
     /// Saml-core 2.5.1: all of them must hold, and what is not known does not. Answers until when.
     fn conditions(&self, conditions: Node<'_, '_>) -> Result<SystemTime, Refused> {
         if let Some(text) = attribute(conditions, "NotBefore")
-            && self.now_is_before(time(conditions, "NotBefore")?)
+            && self.rules.now_is_before(rules::time(conditions, "NotBefore")?)
         {
             return Err(at_attribute(conditions, "NotBefore", Rule::NotBefore).found(text));
         }
         let until = self
+            .rules
             .until(conditions, "NotOnOrAfter")?
             .ok_or_else(|| at_attribute(conditions, "NotOnOrAfter", Rule::Missing))?;
 
@@ -327,7 +316,7 @@ impl Rules<'_> {
             }
             named.push(value(audience)?);
         }
-        if !named.contains(&self.connection.settings.sp_entity_id.as_str()) {
+        if !named.contains(&self.rules.settings.sp_entity_id.as_str()) {
             return Err(at(restriction, Rule::Audience).found(&named.join(", ")));
         }
         Ok(())
@@ -361,7 +350,7 @@ impl Rules<'_> {
         }
         let data = one(confirmation, SAML, "SubjectConfirmationData")?;
         let recipient = required(data, "Recipient")?;
-        if recipient != self.connection.settings.acs_url {
+        if recipient != self.rules.settings.acs_url {
             let refused = at_attribute(data, "Recipient", Rule::SubjectConfirmation);
             return Err(refused.found(recipient));
         }
@@ -371,38 +360,10 @@ impl Rules<'_> {
             return Err(refused.found(found));
         }
         self.in_response_to(data)?;
-        self.until(data, "NotOnOrAfter")?
+        self.rules
+            .until(data, "NotOnOrAfter")?
             .ok_or_else(|| at_attribute(data, "NotOnOrAfter", Rule::Missing))
     }
-
-    /// A time that must not have come yet, if it is given.
-    fn until(&self, element: Node<'_, '_>, name: &str) -> Result<Option<SystemTime>, Refused> {
-        let Some(found) = attribute(element, name) else {
-            return Ok(None);
-        };
-        let until = time(element, name)?;
-        if self.expected.now >= until + CLOCK_SKEW {
-            return Err(at_attribute(element, name, Rule::NotOnOrAfter).found(found));
-        }
-        Ok(Some(until))
-    }
-
-    fn now_is_before(&self, time: SystemTime) -> bool {
-        self.expected.now + CLOCK_SKEW < time
-    }
-}
-
-fn version(element: Node<'_, '_>) -> Result<(), Refused> {
-    let found = required(element, "Version")?;
-    if found != "2.0" {
-        return Err(at_attribute(element, "Version", Rule::Version).found(found));
-    }
-    Ok(())
-}
-
-fn time(element: Node<'_, '_>, name: &str) -> Result<SystemTime, Refused> {
-    let found = required(element, name)?;
-    instant::parse(found).ok_or_else(|| at_attribute(element, name, Rule::Time).found(found))
 }
 
 fn authn_context(statement: Node<'_, '_>) -> Result<Option<String>, Refused> {

@@ -148,7 +148,7 @@ fn digest_algorithm(method: Node<'_, '_>) -> Result<&'static digest::Algorithm, 
 }
 
 /// S-05: plain text and not empty. XML Schema lets white space stand in base64.
-fn base64(element: Node<'_, '_>) -> Result<Vec<u8>, Refused> {
+pub(crate) fn base64(element: Node<'_, '_>) -> Result<Vec<u8>, Refused> {
     let text: String = xml::value(element)?.split_ascii_whitespace().collect();
     match Base64::decode_vec(&text) {
         Ok(bytes) if !bytes.is_empty() => Ok(bytes),

@@ -113,6 +113,8 @@ impl Idp {
             idp_entity_id: IDP.to_owned(),
             certificates: vec![self.trusted()],
             idp_initiated: false,
+            decryption_keys: Vec::new(),
+            allow_cbc: false,
         }
     }
 
