@@ -8,8 +8,11 @@ use terminal::Terminal;
 mod admin;
 mod check;
 mod config;
+mod lines;
+mod moment;
 mod postgres;
 mod prove;
+mod saml;
 mod serve;
 mod terminal;
 mod token;
@@ -49,6 +52,9 @@ enum Command {
     /// Look at tokens
     #[command(subcommand)]
     Token(token::Command),
+    /// Look at what identity providers send
+    #[command(subcommand)]
+    Saml(saml::Command),
     /// Prepare a PostgreSQL database, or look at one
     #[command(subcommand)]
     Postgres(postgres::Command),
@@ -60,6 +66,7 @@ Examples:
   partywall prove postgres://app@localhost/shop    Attack a database, as one tenant and the other
   partywall check                                  Find everything wrong with ./partywall.toml
   partywall token verify < tokens.txt              Say of each token what it proves, or why not
+  partywall saml verify --connection acme.toml r   Say who a SAML response signs in, or why nobody
   partywall postgres init --table invoices         Print the SQL that walls a table
   partywall postgres lint postgres://localhost/db  Find what weakens its walls
   partywall serve --config /etc/partywall.toml     Run the control plane
@@ -85,6 +92,7 @@ fn main() -> ExitCode {
         }
         Command::Check(args) => check::run(&args, &terminal),
         Command::Token(token::Command::Verify(args)) => token::run(&args, &terminal),
+        Command::Saml(saml::Command::Verify(args)) => saml::run(&args, &terminal),
         Command::Postgres(command) => {
             terminal.start_logging("error");
             postgres::run(&command, &terminal)

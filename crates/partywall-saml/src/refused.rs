@@ -146,9 +146,63 @@ impl Refused {
     }
 }
 
+impl Rule {
+    /// The rule's name in logs, audit records and JSON, which stays as it is: `one_assertion`.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Size => "size",
+            Self::Encoding => "encoding",
+            Self::Doctype => "doctype",
+            Self::ProcessingInstruction => "processing_instruction",
+            Self::Cdata => "cdata",
+            Self::Comment => "comment",
+            Self::Depth => "depth",
+            Self::Attributes => "attributes",
+            Self::Namespaces => "namespaces",
+            Self::Elements => "elements",
+            Self::WellFormed => "well_formed",
+            Self::NamespaceUri => "namespace_uri",
+            Self::Root => "root",
+            Self::Missing => "missing",
+            Self::Unexpected => "unexpected",
+            Self::OneAssertion => "one_assertion",
+            Self::Encrypted => "encrypted",
+            Self::UniqueId => "unique_id",
+            Self::SignaturePlace => "signature_place",
+            Self::Unsigned => "unsigned",
+            Self::Reference => "reference",
+            Self::Transform => "transform",
+            Self::Canonicalization => "canonicalization",
+            Self::DigestAlgorithm => "digest_algorithm",
+            Self::SignatureAlgorithm => "signature_algorithm",
+            Self::Base64 => "base64",
+            Self::Digest => "digest",
+            Self::Signature => "signature",
+            Self::Version => "version",
+            Self::Status => "status",
+            Self::Issuer => "issuer",
+            Self::Destination => "destination",
+            Self::InResponseTo => "in_response_to",
+            Self::Unsolicited => "unsolicited",
+            Self::Time => "time",
+            Self::IssueInstant => "issue_instant",
+            Self::NotBefore => "not_before",
+            Self::NotOnOrAfter => "not_on_or_after",
+            Self::Audience => "audience",
+            Self::Condition => "condition",
+            Self::SubjectConfirmation => "subject_confirmation",
+            Self::NameId => "name_id",
+            Self::AuthnStatement => "authn_statement",
+            Self::Attribute => "attribute",
+        }
+    }
+}
+
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.element, self.rule)?;
+        // The sender's words, so that they must not reach a terminal as they are.
+        write!(f, "{}: {}", self.element.escape_debug(), self.rule)?;
         match &self.found {
             Some(found) => write!(f, " (found {found:?})"),
             None => Ok(()),

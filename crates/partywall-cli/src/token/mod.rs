@@ -13,13 +13,16 @@ use partywall::{
 };
 use serde::Serialize;
 
-use crate::terminal::{Colour, NO, Terminal, UNASKED};
-use lines::{Line, Lines};
-use moment::Moment;
+use crate::{
+    lines::{Line, Lines},
+    moment::Moment,
+    terminal::{Colour, NO, Terminal, UNASKED},
+};
 
 mod issuers;
-mod lines;
-mod moment;
+
+/// The longest line that is kept; far longer than any token that would be read.
+const LONGEST_LINE: usize = 64 * 1024;
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Command {
@@ -164,7 +167,7 @@ impl<'e> Examiner<'e> {
         if stdin.is_terminal() {
             self.terminal.hint("reading tokens, one per line; Ctrl-D ends");
         }
-        let mut lines = Lines::of(stdin.lock());
+        let mut lines = Lines::of(stdin.lock(), LONGEST_LINE);
         loop {
             let mut flushed = Ok(());
             let next = lines.next(|| {

@@ -13,6 +13,7 @@ mod lint;
 mod postgres;
 mod prove_reports;
 mod prove_verify;
+mod saml;
 mod serve;
 mod usage;
 mod verify;

@@ -6,9 +6,17 @@ use crate::harness::Folder;
 fn help_goes_to_stdout_and_names_every_command() {
     let ran = Folder::new().run(&["--help"]);
     assert_eq!((ran.code, ran.err.as_str()), (Some(0), ""));
-    for word in
-        ["up", "serve", "check", "token", "postgres", "Examples:", "Exit codes:", "NO_COLOR"]
-    {
+    for word in [
+        "up",
+        "serve",
+        "check",
+        "token",
+        "saml",
+        "postgres",
+        "Examples:",
+        "Exit codes:",
+        "NO_COLOR",
+    ] {
         assert!(ran.out.contains(word), "{word} is not in the help");
     }
     for command in [
@@ -17,6 +25,8 @@ fn help_goes_to_stdout_and_names_every_command() {
         &["check"],
         &["token"],
         &["token", "verify"],
+        &["saml"],
+        &["saml", "verify"],
         &["postgres"],
         &["postgres", "init"],
         &["postgres", "lint"],

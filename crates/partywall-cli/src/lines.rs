@@ -1,13 +1,10 @@
-//! One token per line, from a stream of any length: bounded in memory, whatever is in it.
+//! One thing to judge per line, from a stream of any length: bounded in memory, whatever is in it.
 
 use std::io::{self, BufRead, BufReader, Read};
 
-/// The longest line that is kept; far longer than any token that would be read.
-const KEPT: usize = 64 * 1024;
-
 /// What a line holds.
 #[derive(Debug, Eq, PartialEq)]
-pub(super) enum Line<'l> {
+pub(crate) enum Line<'l> {
     /// Text, without the spaces around it.
     Text(&'l str),
     /// More than is worth keeping.
@@ -20,27 +17,30 @@ pub(super) enum Line<'l> {
 }
 
 /// Reads a stream line by line.
-pub(super) struct Lines<R> {
+pub(crate) struct Lines<R> {
     reader: BufReader<R>,
+    /// The longest line that is kept.
+    longest: usize,
     kept: Vec<u8>,
     number: u64,
 }
 
 impl<R: Read> Lines<R> {
-    pub(super) fn of(reader: R) -> Self {
-        Self { reader: BufReader::new(reader), kept: Vec::new(), number: 0 }
+    /// Keeps lines of up to `longest` bytes.
+    pub(crate) fn of(reader: R, longest: usize) -> Self {
+        Self { reader: BufReader::new(reader), longest, kept: Vec::new(), number: 0 }
     }
 
     /// The next line that is not empty, with its number counted from 1. Calls `before_waiting`
     /// whenever the stream may make us wait.
-    pub(super) fn next(
+    pub(crate) fn next(
         &mut self,
         mut before_waiting: impl FnMut(),
     ) -> io::Result<Option<(u64, Line<'_>)>> {
         loop {
             let Some(bytes) = self.take_line(&mut before_waiting)? else { return Ok(None) };
             self.number += 1;
-            if bytes > KEPT {
+            if bytes > self.longest {
                 return Ok(Some((self.number, Line::TooLong { bytes })));
             }
             if !self.kept.trim_ascii().is_empty() {
@@ -70,7 +70,7 @@ impl<R: Read> Lines<R> {
             started = true;
             let end = available.iter().position(|byte| *byte == b'\n');
             let part = available.get(..end.unwrap_or(available.len())).unwrap_or_default();
-            let room = (KEPT + 1).saturating_sub(self.kept.len());
+            let room = (self.longest + 1).saturating_sub(self.kept.len());
             self.kept.extend_from_slice(part.get(..room.min(part.len())).unwrap_or_default());
             bytes += part.len();
             let used = part.len() + usize::from(end.is_some());
@@ -86,9 +86,11 @@ impl<R: Read> Lines<R> {
 mod tests {
     use super::*;
 
+    const KEPT: usize = 64 * 1024;
+
     fn all(input: &[u8], chunk: usize) -> Vec<(u64, String)> {
         let reader = BufReader::with_capacity(chunk, input);
-        let mut lines = Lines { reader, kept: Vec::new(), number: 0 };
+        let mut lines = Lines { reader, longest: KEPT, kept: Vec::new(), number: 0 };
         let mut found = Vec::new();
         while let Some((number, line)) = lines.next(|| ()).unwrap() {
             found.push((number, format!("{line:?}")));
@@ -114,7 +116,7 @@ mod tests {
         input.push(b'\n');
         input.extend(vec![b'b'; 10 * KEPT]);
         input.extend(b"\nc\n");
-        let mut lines = Lines::of(&input[..]);
+        let mut lines = Lines::of(&input[..], KEPT);
         assert!(
             matches!(lines.next(|| ()).unwrap(), Some((1, Line::Text(text))) if text.len() == KEPT)
         );

@@ -6,12 +6,12 @@ use partywall::Timestamp;
 
 /// A point in time: RFC 3339 (`2026-01-31T12:00:00Z`) or seconds since 1970-01-01 UTC.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Moment(pub(super) Timestamp);
+pub(crate) struct Moment(pub(crate) Timestamp);
 
 /// A text was no point in time.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("write it like 2026-01-31T12:00:00Z, or as seconds since 1970")]
-pub(super) struct InvalidMoment;
+pub(crate) struct InvalidMoment;
 
 impl FromStr for Moment {
     type Err = InvalidMoment;
