@@ -37,6 +37,8 @@ The connection's file:
   idp_entity_id = "https://idp.acme.example/metadata"
   certificates  = [{ file = "idp.pem" }]    # or { text = "…" }, as metadata has it; one or two
   idp_initiated = false                     # whether a response without a request is taken
+  decryption_keys = [{ file = "sp.pem" }]   # PKCS#8; none, one or two
+  allow_cbc = false                         # whether AES-CBC is taken
 
 Examples:
   partywall saml verify --connection acme.toml --request-id _8f2c response.xml

@@ -243,6 +243,10 @@ fn s08_a_connection_without_trust_is_no_connection() {
         (CONNECTION.replace("acs_url", "acs"), "unknown field `acs`"),
         (CONNECTION.replace("\"https://idp.acme.example/\"", "\"\""), "must not be empty"),
         (format!("{CONNECTION}want_signed = false"), "unknown field `want_signed`"),
+        (
+            format!("{CONNECTION}decryption_keys = [{{ file = \"keys/idp.pem\" }}]"),
+            "decryption_keys[0]: the decryption key must be RSA",
+        ),
     ] {
         folder.write("acme/acme.toml", &connection);
         let ran = folder.run(&verify(NOW, &["response.xml"]));
