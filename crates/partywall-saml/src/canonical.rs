@@ -76,7 +76,7 @@ impl<'a> Writer<'a> {
     // Recursion ends: `limits` lets no message through that is deeper than 64.
     fn node(&mut self, node: Node<'a, '_>) -> Result<(), Refused> {
         match node.node_type() {
-            NodeType::Text => self.characters(node.text().unwrap_or_default()),
+            NodeType::Text => escape_text(&mut self.out, node.text().unwrap_or_default()),
             NodeType::Element if Some(node.id()) != self.left_out => self.element(node)?,
             // There are no processing instructions, and this form has no comments.
             _ => {}
@@ -151,7 +151,7 @@ impl<'a> Writer<'a> {
                 self.out.push(':');
                 self.out.push_str(prefix);
             }
-            self.value(uri);
+            escape_attribute(&mut self.out, uri);
             self.rendered.push((prefix, uri));
         }
         Ok(())
@@ -164,36 +164,36 @@ impl<'a> Writer<'a> {
         for attribute in attributes {
             self.out.push(' ');
             self.out.push_str(self.text.get(attribute.range_qname()).unwrap_or_default());
-            self.value(attribute.value());
+            escape_attribute(&mut self.out, attribute.value());
         }
     }
+}
 
-    // Section 2.3 of C14N 1.0, as the next one.
-    fn value(&mut self, value: &str) {
-        self.out.push_str("=\"");
-        for c in value.chars() {
-            match c {
-                '&' => self.out.push_str("&amp;"),
-                '<' => self.out.push_str("&lt;"),
-                '"' => self.out.push_str("&quot;"),
-                '\t' => self.out.push_str("&#x9;"),
-                '\n' => self.out.push_str("&#xA;"),
-                '\r' => self.out.push_str("&#xD;"),
-                c => self.out.push(c),
-            }
+// Section 2.3 of C14N 1.0, as the next one.
+pub(crate) fn escape_attribute(out: &mut String, value: &str) {
+    out.push_str("=\"");
+    for c in value.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '"' => out.push_str("&quot;"),
+            '\t' => out.push_str("&#x9;"),
+            '\n' => out.push_str("&#xA;"),
+            '\r' => out.push_str("&#xD;"),
+            c => out.push(c),
         }
-        self.out.push('"');
     }
+    out.push('"');
+}
 
-    fn characters(&mut self, text: &str) {
-        for c in text.chars() {
-            match c {
-                '&' => self.out.push_str("&amp;"),
-                '<' => self.out.push_str("&lt;"),
-                '>' => self.out.push_str("&gt;"),
-                '\r' => self.out.push_str("&#xD;"),
-                c => self.out.push(c),
-            }
+pub(crate) fn escape_text(out: &mut String, text: &str) {
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '\r' => out.push_str("&#xD;"),
+            c => out.push(c),
         }
     }
 }

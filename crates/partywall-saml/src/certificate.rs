@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA512_FIXED,
     RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512,
@@ -13,7 +14,7 @@ use x509_parser::oid_registry::{
     OID_EC_P256, OID_KEY_TYPE_EC_PUBLIC_KEY, OID_NIST_EC_P384, OID_NIST_EC_P521,
     OID_PKCS1_RSAENCRYPTION, Oid,
 };
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{ASN1Time, FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
 
 /// A certificate of an identity provider, taken for the key in it.
@@ -22,8 +23,11 @@ use x509_parser::public_key::PublicKey;
 /// whoever set the connection up trusts this key. The dates are there to warn about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certificate {
+    der: Vec<u8>,
     kind: Kind,
     key: Vec<u8>,
+    subject: String,
+    not_before: SystemTime,
     not_after: SystemTime,
 }
 
@@ -82,12 +86,17 @@ impl Certificate {
             }
             _ => return Err(CertificateError::Key),
         };
-        let not_after = certificate.validity().not_after.timestamp();
+        let time = |time: ASN1Time| {
+            let seconds = u64::try_from(time.timestamp()).unwrap_or(0);
+            SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)
+        };
         Ok(Self {
+            der: der.to_vec(),
             kind,
             key: info.subject_public_key.data.to_vec(),
-            not_after: SystemTime::UNIX_EPOCH
-                + Duration::from_secs(u64::try_from(not_after).unwrap_or(0)),
+            subject: certificate.subject().to_string(),
+            not_before: time(certificate.validity().not_before),
+            not_after: time(certificate.validity().not_after),
         })
     }
 
@@ -106,6 +115,38 @@ impl Certificate {
         let body: String = body.split_ascii_whitespace().collect();
         let der = Base64::decode_vec(&body).map_err(|_| CertificateError::Encoding)?;
         Self::from_der(&der)
+    }
+
+    /// The DER it was read from.
+    #[must_use]
+    pub fn der(&self) -> &[u8] {
+        &self.der
+    }
+
+    /// The SHA-256 digest of the DER, by which people compare certificates.
+    #[must_use]
+    pub fn fingerprint(&self) -> [u8; 32] {
+        let mut fingerprint = [0; 32];
+        fingerprint.copy_from_slice(digest(&SHA256, &self.der).as_ref());
+        fingerprint
+    }
+
+    /// Whom it says it belongs to. Anybody can write anything there: to be shown, not believed.
+    #[must_use]
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// Whether both carry the same key, which is all that is trusted.
+    #[must_use]
+    pub fn has_key_of(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.key == other.key
+    }
+
+    /// When the certificate says it begins. Signatures are taken before, too.
+    #[must_use]
+    pub fn not_before(&self) -> SystemTime {
+        self.not_before
     }
 
     /// When the certificate says it ends. Signatures are taken afterwards, too.

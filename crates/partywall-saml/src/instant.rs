@@ -32,6 +32,22 @@ pub(crate) fn parse(text: &str) -> Option<SystemTime> {
     Some(SystemTime::UNIX_EPOCH + Duration::new(seconds, fraction))
 }
 
+/// Writes it with whole seconds. A time before 1970 is taken for 1970.
+pub(crate) fn format(time: SystemTime) -> String {
+    let seconds = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (mut days, of_day) = (seconds / 86_400, seconds % 86_400);
+    let mut year = 1970;
+    while let Some(rest) = days.checked_sub(if leap(year) { 366 } else { 365 }) {
+        (days, year) = (rest, year + 1);
+    }
+    let mut month = 1;
+    while let Some(rest) = days.checked_sub(days_in(year, month)) {
+        (days, month) = (rest, month + 1);
+    }
+    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+    format!("{year:04}-{month:02}-{:02}T{hour:02}:{minute:02}:{second:02}Z", days + 1)
+}
+
 fn digits(text: &str, count: usize) -> Option<u64> {
     let numeric = text.len() == count && text.bytes().all(|b| b.is_ascii_digit());
     numeric.then(|| text.parse().ok())?
@@ -77,6 +93,24 @@ mod tests {
         ] {
             assert_eq!(seconds(text), Some(expected), "{text}");
         }
+    }
+
+    #[test]
+    fn times_are_written_as_they_are_read() {
+        for text in [
+            "1970-01-01T00:00:00Z",
+            "1999-12-31T23:59:59Z",
+            "2000-02-29T00:00:01Z",
+            "2100-03-01T12:30:00Z",
+            "2028-12-31T00:00:00Z",
+            "9999-12-31T23:59:59Z",
+        ] {
+            assert_eq!(format(parse(text).unwrap()), text);
+        }
+        let half = SystemTime::UNIX_EPOCH + Duration::from_millis(1_500);
+        assert_eq!(format(half), "1970-01-01T00:00:01Z");
+        let before = SystemTime::UNIX_EPOCH - Duration::from_secs(1);
+        assert_eq!(format(before), "1970-01-01T00:00:00Z");
     }
 
     #[test]

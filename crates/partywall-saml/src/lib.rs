@@ -15,21 +15,31 @@
 //! assertion was used before is for the caller to remember ([`Assertion::usable_until`]).
 
 mod assertion;
+mod binding;
 mod canonical;
 mod certificate;
 mod connection;
 mod decrypt;
 mod instant;
 mod limits;
+mod metadata;
 mod refused;
+mod request;
 mod response;
 mod rules;
+mod self_signed;
 mod signature;
+mod signer;
+mod write;
 mod xml;
 
 pub use assertion::{Assertion, Attribute, NameId};
+pub use binding::Binding;
 pub use certificate::{Certificate, CertificateError};
 pub use connection::{Connection, ConnectionError, Settings};
 pub use decrypt::{DecryptionKey, DecryptionKeyError};
+pub use metadata::SpMetadata;
 pub use refused::{Refused, Rule};
+pub use request::AuthnRequest;
 pub use response::Expected;
+pub use signer::{Signer, SignerError};

@@ -6,7 +6,8 @@
 
 use crate::refused::{Refused, Rule};
 
-const BYTES: usize = 256 * 1024;
+/// How large a message may be.
+pub(crate) const BYTES: usize = 256 * 1024;
 const DEPTH: usize = 64;
 const ATTRIBUTES: usize = 64;
 const NAMESPACES: usize = 64;

@@ -39,6 +39,8 @@ pub enum Rule {
     Namespaces,
     /// S-06: at most 16,384 elements.
     Elements,
+    /// S-13: raw DEFLATE and nothing after it.
+    Deflate,
     /// Well-formed XML with one root.
     WellFormed,
     /// Namespaces are absolute URIs: canonicalization has no result for others.
@@ -226,6 +228,7 @@ impl fmt::Display for Rule {
             Self::Attributes => "more than 64 attributes on one element",
             Self::Namespaces => "more than 64 namespaces in scope",
             Self::Elements => "more than 16,384 elements",
+            Self::Deflate => "must be DEFLATE without a header, and nothing after it",
             Self::WellFormed => "not well-formed XML with one root",
             Self::NamespaceUri => "namespaces must be absolute URIs",
             Self::Root => "not the message that belongs here",

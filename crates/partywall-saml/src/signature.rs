@@ -10,7 +10,7 @@ use crate::certificate::{Certificate, SignatureAlgorithm};
 use crate::refused::{Refused, Rule};
 use crate::xml::{self, DS, at, at_attribute};
 
-const ENVELOPED: &str = "http://www.w3.org/2000/09/xmldsig#enveloped-signature";
+pub(crate) const ENVELOPED: &str = "http://www.w3.org/2000/09/xmldsig#enveloped-signature";
 
 /// The canonical bytes of an element whose signature one of the connection's keys made.
 ///

@@ -6,9 +6,11 @@
 )]
 
 mod encryption;
+mod metadata;
 mod mutation;
 mod naive;
 mod protocol;
+mod request;
 mod signature;
 mod support;
 mod wrapping;

@@ -288,3 +288,32 @@ fn oid(hex: &str) -> Vec<u8> {
         .collect();
     der(6, &bytes)
 }
+
+/// What `xmlsec1` makes of the signature of a message, below which it stands; `None` if there is
+/// no such program, which CI does not get away with.
+pub(crate) fn xmlsec1(xml: &str, root: &str, certificate: &[u8]) -> Option<bool> {
+    use std::process::{Command, Stdio};
+
+    if Command::new("xmlsec1").arg("--version").stdout(Stdio::null()).status().is_err() {
+        assert!(std::env::var_os("CI").is_none(), "xmlsec1 is not installed");
+        eprintln!("SKIPPED: xmlsec1 is not installed");
+        return None;
+    }
+    static COUNTER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let number = COUNTER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let directory =
+        std::env::temp_dir().join(format!("partywall-saml-{}-{number}", std::process::id()));
+    std::fs::create_dir(&directory).unwrap();
+    let (message, pinned) = (directory.join("message.xml"), directory.join("certificate.der"));
+    std::fs::write(&message, xml).unwrap();
+    std::fs::write(&pinned, certificate).unwrap();
+    let output = Command::new("xmlsec1")
+        .args(["--verify", "--id-attr:ID", &format!("urn:oasis:names:tc:SAML:2.0:protocol:{root}")])
+        .arg("--pubkey-cert-der")
+        .arg(&pinned)
+        .arg(&message)
+        .output()
+        .unwrap();
+    std::fs::remove_dir_all(&directory).unwrap();
+    Some(output.status.success())
+}
