@@ -52,6 +52,7 @@ mod bundle;
 mod config;
 mod connections;
 mod control;
+mod federation;
 mod health;
 mod http;
 mod keys;
@@ -72,14 +73,16 @@ pub use control::{
     ADMIN_SCOPE, Account, AccountId, AccountStatus, Actor, Administrator, AdministratorPatch,
     ApiKey, ApiKeyCredentials, ApiKeyHolder, ApiKeyId, ApiKeyStatus, Application,
     ApplicationCredentials, ApplicationId, ApplicationPatch, ApplicationStatus, AuditRecord,
-    BillingReference, Branding, ClientAuthentication, ClientId, ClientSecret, ControlError,
-    ControlPlane, Decoy, Email, Grant, InvalidAccount, InvalidApiKey, InvalidApplication,
-    InvalidMachine, InvalidPolicy, InvalidProfile, InvalidUser, LockPreview, Machine,
-    MachineCredentials, MachinePatch, MachineStatus, Metadata, NewApiKey, NewApplication,
-    NewMachine, NewOperatorKey, NewTenant, NewUser, OpenError, OperatorKey, OperatorKeySecret,
-    Registration, Scope, SecurityRecord, SessionRecord, SignInMethod, SignInPolicy, SignInSettings,
-    SignedDecoy, SigningKeyRecord, TENANT_ADMIN, Tenant, TenantPatch, TenantProfile, User, UserId,
-    UserPatch, UserStatus,
+    BillingReference, Branding, ClientAuthentication, ClientId, ClientSecret, Connection,
+    ConnectionId, ConnectionPatch, ConnectionRules, ConnectionStatus, ControlError, ControlPlane,
+    Decoy, Email, Grant, IdentityProvider, InvalidAccount, InvalidApiKey, InvalidApplication,
+    InvalidConnection, InvalidMachine, InvalidPolicy, InvalidProfile, InvalidUser, LockPreview,
+    Machine, MachineCredentials, MachinePatch, MachineStatus, Metadata, NewApiKey, NewApplication,
+    NewConnection, NewMachine, NewOperatorKey, NewTenant, NewUser, OidcProfile, OidcProvider,
+    OpenError, OperatorKey, OperatorKeySecret, Registration, SamlProvider, Scope, SecurityRecord,
+    SessionRecord, SignInMethod, SignInPolicy, SignInSettings, SignedDecoy, SigningKeyRecord,
+    TENANT_ADMIN, Tenant, TenantPatch, TenantProfile, UpstreamMultiFactor, User, UserId, UserPatch,
+    UserStatus,
 };
 pub use keys::{
     KeyError, KeyPolicy, RingError, SealError, SealingKey, SigningAlgorithm, UnknownAlgorithm,

@@ -31,6 +31,13 @@ impl<T: Zeroize> Drop for Secret<T> {
     }
 }
 
+/// As somebody sends it: text.
+impl<'de> serde::Deserialize<'de> for Secret<String> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Self)
+    }
+}
+
 /// Where secrets come from: a file, the environment, a vault. Never the configuration itself.
 pub trait SecretSource {
     /// Reads the secret's bytes.

@@ -170,6 +170,7 @@ fn of_control(error: &ControlError) -> Problem {
         | E::UnknownMachine { .. }
         | E::UnknownUser { .. }
         | E::UnknownApplication { .. }
+        | E::UnknownConnection { .. }
         | E::UnknownSession
         | E::UnknownOperatorKey { .. }
         | E::UnknownSigningKey { .. }
@@ -188,6 +189,8 @@ fn of_control(error: &ControlError) -> Problem {
         | E::SiloNeedsIssuer { .. }
         | E::ApplicationRevoked { .. }
         | E::MachineRevoked { .. }
+        | E::TooManyConnections
+        | E::RedefinesIdentities { .. }
         | E::NotPendingErase { .. }
         | E::EpochsUsedUp { .. } => told(StatusCode::CONFLICT, "conflict"),
         E::SlugLikeId { .. }
@@ -201,13 +204,18 @@ fn of_control(error: &ControlError) -> Problem {
             | InvalidApiKey::Lifetime,
         )
         | E::Application(_)
+        | E::Connection(_)
         | E::SignInPolicy(_)
         | E::Machine(_) => told(StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
-        E::Storage(_) | E::Key(_) | E::Random(_) | E::Compile(_) | E::Mail(_) => Problem {
-            status: StatusCode::INTERNAL_SERVER_ERROR,
-            code: "server-error",
-            detail: Cow::Borrowed("something failed here; the log has more under the request's id"),
-        },
+        E::Storage(_) | E::Key(_) | E::Random(_) | E::Compile(_) | E::Mail(_) | E::Seal(_) => {
+            Problem {
+                status: StatusCode::INTERNAL_SERVER_ERROR,
+                code: "server-error",
+                detail: Cow::Borrowed(
+                    "something failed here; the log has more under the request's id",
+                ),
+            }
+        }
     }
 }
 

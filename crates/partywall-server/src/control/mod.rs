@@ -19,7 +19,9 @@ use tokio::sync::{Semaphore, watch};
 use crate::{
     bundle::{CompileError, Publisher},
     config::{ConfigError, ServerConfig},
-    keys::{BundleSigner, KeyError, KeyPurpose, KeyRing, RefreshKey, RingError, TokenKeys},
+    keys::{
+        BundleSigner, KeyError, KeyPurpose, KeyRing, RefreshKey, RingError, SealError, TokenKeys,
+    },
     login::factors::password::{Hasher, HasherError},
     mail::{MailError, Post},
     provider::{device, logout::caller::Caller},
@@ -41,6 +43,11 @@ pub use application::{
     Application, ApplicationCredentials, ApplicationId, ApplicationStatus, ClientAuthentication,
     Grant, InvalidApplication, NewApplication, Registration,
 };
+pub use connection::{
+    Connection, ConnectionId, ConnectionRules, ConnectionStatus, IdentityProvider,
+    InvalidConnection, OidcProfile, OidcProvider, SamlProvider, UpstreamMultiFactor,
+};
+pub use connection_changes::{ConnectionPatch, NewConnection};
 pub use decoy::{Decoy, SignedDecoy};
 pub(crate) use grant::{GrantEnd, NewGrant};
 pub(crate) use machine::SecretHash;
@@ -70,6 +77,8 @@ mod actor;
 mod api_key;
 mod application;
 mod application_changes;
+mod connection;
+mod connection_changes;
 mod decoy;
 mod grant;
 mod machine;
@@ -348,6 +357,23 @@ pub enum ControlError {
         /// The application asked for.
         client: ApplicationId,
     },
+    /// No such connection in that tenant.
+    #[error("there is no connection {connection} in that tenant")]
+    UnknownConnection {
+        /// The connection asked for.
+        connection: ConnectionId,
+    },
+    /// A tenant has as many connections as it may.
+    #[error("a tenant may have 50 connections: delete one that is not used")]
+    TooManyConnections,
+    /// The change would redefine who is who.
+    #[error(
+        "people are linked through connection {connection}, and the change redefines who they are: another issuer, client or profile, or none of the certificates trusted so far. Say redefine_identities if you mean it"
+    )]
+    RedefinesIdentities {
+        /// The connection.
+        connection: ConnectionId,
+    },
     /// The application has no secret to rotate.
     #[error("application {client} does not authenticate with a secret")]
     NoSecret {
@@ -439,6 +465,12 @@ pub enum ControlError {
     /// The application cannot be like that.
     #[error(transparent)]
     Application(#[from] InvalidApplication),
+    /// The connection cannot be like that.
+    #[error(transparent)]
+    Connection(#[from] InvalidConnection),
+    /// A secret could not be sealed or opened.
+    #[error(transparent)]
+    Seal(#[from] SealError),
     /// The sign-in policy cannot be like that.
     #[error(transparent)]
     SignInPolicy(#[from] InvalidPolicy),

@@ -12,12 +12,14 @@ use super::{StorageError, signing_keys, users};
 use crate::control::User;
 
 /// Tables with rows about a tenant's users, before the users themselves: by (tenant, user).
-const ABOUT_USERS: [&str; 3] = ["consents", "session_proofs", "grants"];
+const ABOUT_USERS: [&str; 4] = ["consents", "session_proofs", "grants", "external_identities"];
 /// Tables with rows of a tenant, in an order that foreign keys allow.
-const OF_TENANTS: [&str; 12] = [
+const OF_TENANTS: [&str; 14] = [
     "consents",
     "session_proofs",
     "grants",
+    "external_identities",
+    "connections",
     "api_keys",
     "single_use",
     "outgoing_mail",
@@ -166,6 +168,12 @@ mod tests {
         control.create_application(&ACTOR, Some(&tenant), application).await.unwrap();
         let policy = SignInPolicy::default();
         control.set_sign_in_policy(&ACTOR, &tenant, policy, |_| true).await.unwrap();
+        let connection = serde_json::from_value(serde_json::json!({
+            "name": "Acme's own", "client_secret": "s3cret",
+            "provider": { "protocol": "oidc", "issuer": "https://idp.test", "client_id": "us" },
+        }))
+        .unwrap();
+        let connection = control.create_connection(&ACTOR, &tenant, connection).await.unwrap().id;
         // The rest as rows: whatever columns a table has, and a value for each that must be there.
         let db = control.inner.db.reader();
         let account = user.account.clone().unwrap();
@@ -188,6 +196,7 @@ mod tests {
                     "account_id" => format!("'{account}'"),
                     _ if !column.required => continue,
                     "user_id" => format!("'{}'", user.id),
+                    "connection_id" => format!("'{connection}'"),
                     _ => column.some_value(slug),
                 };
                 names.push(column.name.as_str());

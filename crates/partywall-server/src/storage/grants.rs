@@ -15,7 +15,7 @@ use sea_orm::{
 
 use super::{Only, StorageError, signed, unsigned};
 use crate::{
-    control::{ApplicationId, Scope, UserId},
+    control::{ApplicationId, ConnectionId, Scope, UserId},
     login::{Amr, Proof},
 };
 
@@ -245,6 +245,50 @@ pub(crate) async fn revoke_all_of(
         update = update.filter(Column::ClientId.eq(client.as_str()));
     }
     Ok(update.exec(db).await?.rows_affected)
+}
+
+/// Who has a grant that began through a connection and was good at `since` or later.
+pub(crate) async fn users_through(
+    db: &impl ConnectionTrait,
+    tenant: &TenantId,
+    connection: &ConnectionId,
+    since: Timestamp,
+) -> Result<BTreeSet<UserId>, StorageError> {
+    let users: Vec<String> = Entity::find()
+        .filter(through(tenant, connection))
+        .filter(live(since))
+        .select_only()
+        .column(Column::UserId)
+        .distinct()
+        .into_tuple()
+        .all(db)
+        .await?;
+    let parsed = users.iter().map(|user| user.parse());
+    parsed.collect::<Result<_, _>>().map_err(|_| corrupt(connection.as_str(), "user_id"))
+}
+
+/// Ends every grant that began through a connection.
+pub(crate) async fn revoke_all_through(
+    db: &impl ConnectionTrait,
+    tenant: &TenantId,
+    connection: &ConnectionId,
+    why: &str,
+    now: Timestamp,
+) -> Result<(), StorageError> {
+    Entity::update_many()
+        .col_expr(Column::RevokedAt, Expr::value(signed(now.0)))
+        .col_expr(Column::RevokedWhy, Expr::value(why))
+        .filter(through(tenant, connection))
+        .filter(Column::RevokedAt.is_null())
+        .exec(db)
+        .await?;
+    Ok(())
+}
+
+fn through(tenant: &TenantId, connection: &ConnectionId) -> sea_orm::Condition {
+    sea_orm::Condition::all()
+        .add(Column::TenantId.eq(tenant.as_str()))
+        .add(Column::Connection.eq(connection.as_str()))
 }
 
 fn of(tenant: &TenantId, id: &str) -> sea_orm::Condition {

@@ -5,6 +5,7 @@ use sea_orm_migration::{MigrationTrait, MigratorTrait, async_trait::async_trait}
 mod m0001_first_form;
 mod m0002_audit_by_generation;
 mod m0003_people_and_sign_in;
+mod m0004_federation;
 
 pub(crate) struct Migrator;
 
@@ -15,6 +16,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0001_first_form::Migration),
             Box::new(m0002_audit_by_generation::Migration),
             Box::new(m0003_people_and_sign_in::Migration),
+            Box::new(m0004_federation::Migration),
         ]
     }
 }

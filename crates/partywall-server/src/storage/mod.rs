@@ -38,12 +38,14 @@ pub(crate) mod applications;
 pub(crate) mod audit;
 #[cfg(test)]
 pub(crate) mod catalogue;
+pub(crate) mod connections;
 pub(crate) mod consents;
 #[cfg(test)]
 #[path = "../../tests/server/databases.rs"]
 pub(crate) mod databases;
 pub(crate) mod directory;
 pub(crate) mod erasure;
+pub(crate) mod external_identities;
 pub(crate) mod grants;
 pub(crate) mod machines;
 mod migration;

@@ -7,7 +7,7 @@ use sea_orm::{ActiveValue::Set, ConnectionTrait, QueryOrder, QuerySelect, entity
 
 use super::{Only, StorageError, outgoing_logouts, signed, unsigned};
 use crate::{
-    control::{AccountId, UserId},
+    control::{AccountId, ConnectionId, UserId},
     login::{Amr, Proof},
 };
 
@@ -48,6 +48,7 @@ pub(crate) mod proofs {
         pub(crate) expires_at: i64,
         pub(crate) ended_at: Option<i64>,
         pub(crate) user_agent: String,
+        pub(crate) upstream_session: Option<String>,
     }
 
     #[derive(Clone, Copy, Debug, EnumIter, DeriveRelation)]
@@ -216,6 +217,7 @@ pub(crate) async fn insert_proof(
         expires_at: Set(signed(tenant_session.expires_at.0)),
         ended_at: Set(None),
         user_agent: Set(tenant_session.user_agent.clone()),
+        upstream_session: Set(None),
     };
     proofs::Entity::insert(row).exec_without_returning(db).await?;
     Ok(())
@@ -312,6 +314,26 @@ pub(crate) async fn end_run_out(
         .exec(db)
         .await?;
     Ok(())
+}
+
+/// Ends every session that began through a connection, and says whose they were.
+pub(crate) async fn end_all_through(
+    db: &impl ConnectionTrait,
+    tenant: &TenantId,
+    connection: &ConnectionId,
+    now: Timestamp,
+) -> Result<Vec<UserId>, StorageError> {
+    let ended = proofs::Entity::update_many()
+        .col_expr(proofs::Column::EndedAt, Expr::value(signed(now.0)))
+        .filter(proofs::Column::TenantId.eq(tenant.as_str()))
+        .filter(proofs::Column::Connection.eq(connection.as_str()))
+        .filter(proofs::Column::EndedAt.is_null())
+        .exec_with_returning(db)
+        .await?;
+    // However many there are: their names are not listed in one statement.
+    outgoing_logouts::queue_ended_at(db, tenant, now).await?;
+    let ended: Result<Vec<_>, _> = ended.iter().map(TenantSession::try_from).collect();
+    Ok(ended?.into_iter().map(|session| session.user).collect())
 }
 
 /// The sessions of one browser that no tenant has ended.

@@ -5,11 +5,13 @@
 use sea_orm::DatabaseConnection;
 
 /// The tables whose rows are one tenant's.
-const OF_TENANTS: [&str; 13] = [
+const OF_TENANTS: [&str; 15] = [
     "api_keys",
     "applications",
     "audit_events",
+    "connections",
     "consents",
+    "external_identities",
     "grants",
     "machines",
     "outgoing_logouts",

@@ -1,0 +1,300 @@
+//! Connections through their lives: registered, changed, disabled, deleted. Whatever ends one ends
+//! what people had through it, in the same change (F-04).
+
+use std::{collections::BTreeSet, time::Duration};
+
+use partywall::TenantId;
+use sea_orm::ConnectionTrait;
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{
+    Actor, Connection, ConnectionId, ConnectionRules, ConnectionStatus, ControlError, ControlPlane,
+    GrantEnd, IdentityProvider, InvalidConnection, UserId, connection, tenant::MAX_PAGE,
+};
+use crate::{
+    federation::secrets::Secrets,
+    secret::Secret,
+    storage::{
+        AuditEvent, StorageError, connections, external_identities, grants, sessions, tenants,
+    },
+};
+
+/// What to register.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewConnection {
+    /// What people read on the button that leads to it: 1 to 64 characters.
+    pub name: String,
+    /// How the provider is reached, and by what it is believed.
+    pub provider: IdentityProvider,
+    /// What its word is good for.
+    #[serde(default)]
+    pub rules: ConnectionRules,
+    /// For OIDC: the secret the provider gave out. Kept sealed, and never shown again.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub client_secret: Option<Secret<String>>,
+}
+
+/// What to change of a connection; what is not said stays.
+#[derive(Default, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectionPatch {
+    /// What people read on the button that leads to it.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// How the provider is reached, and by what it is believed: all of it.
+    #[serde(default)]
+    pub provider: Option<IdentityProvider>,
+    /// What its word is good for: all of it.
+    #[serde(default)]
+    pub rules: Option<ConnectionRules>,
+    /// Another client secret.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    pub client_secret: Option<Secret<String>>,
+    /// `active` or `disabled`.
+    #[serde(default)]
+    pub status: Option<ConnectionStatus>,
+    /// That the change may redefine who is who: another issuer, or none of the certificates that
+    /// were trusted, after people were linked (I-04).
+    #[serde(default)]
+    pub redefine_identities: bool,
+}
+
+impl ControlPlane {
+    /// Registers a tenant's own identity provider, as a draft: it can be tried, and lets nobody in
+    /// before it is activated.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError::UnknownTenant`], [`ControlError::TooManyConnections`], and
+    /// [`ControlError::Connection`].
+    pub async fn create_connection(
+        &self,
+        actor: &Actor,
+        tenant: &TenantId,
+        new: NewConnection,
+    ) -> Result<Connection, ControlError> {
+        let NewConnection { name, provider, rules, client_secret } = new;
+        let now = self.now();
+        let id = ConnectionId::draw(&self.inner.random)?;
+        let secrets = Secrets::for_new(&provider, client_secret, now)?;
+        let connection = Connection {
+            sealed: Some(secrets.seal(&self.inner.config.sealing_key, tenant, &id)?),
+            id,
+            tenant: tenant.clone(),
+            name,
+            status: ConnectionStatus::Draft,
+            provider,
+            rules,
+            created_at: now,
+            changed_at: now,
+            version: 1,
+        };
+        self.check_connection(&connection)?;
+        let change = self.inner.db.change(now).await?;
+        if tenants::find(change.rows(), tenant).await?.is_none() {
+            return Err(ControlError::UnknownTenant { tenant: tenant.clone() });
+        }
+        if connections::count(change.rows(), tenant).await? >= MAX_CONNECTIONS {
+            return Err(ControlError::TooManyConnections);
+        }
+        connections::insert(change.rows(), &connection).await?;
+        let event = AuditEvent {
+            actor,
+            tenant: Some(tenant),
+            action: "connection.create",
+            detail: json!({
+                "connection": connection.id, "name": connection.name,
+                "provider": connection.provider, "rules": connection.rules,
+            }),
+        };
+        self.commit(change, event).await?;
+        Ok(connection)
+    }
+
+    /// The tenant's connection of that id, whatever its status.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn connection(
+        &self,
+        tenant: &TenantId,
+        id: &ConnectionId,
+    ) -> Result<Option<Connection>, ControlError> {
+        Ok(connections::find(self.inner.db.reader(), tenant, id).await?)
+    }
+
+    /// Up to `limit` (at most 1,000) connections of a tenant by ascending id, from the one behind
+    /// `after`.
+    ///
+    /// # Errors
+    ///
+    /// When the database fails.
+    pub async fn list_connections(
+        &self,
+        tenant: &TenantId,
+        after: Option<&ConnectionId>,
+        limit: u32,
+    ) -> Result<Vec<Connection>, ControlError> {
+        let limit = u64::from(limit.min(MAX_PAGE));
+        Ok(connections::page(self.inner.db.reader(), tenant, after, limit).await?)
+    }
+
+    /// Changes a connection, if `expected` holds of what it is now. Every rule of registering one
+    /// holds again (B-16). Disabling it ends every session and grant that began through it, and
+    /// has their access tokens refused.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError::UnknownConnection`], [`ControlError::Conflict`] when `expected` does not
+    /// hold, [`ControlError::RedefinesIdentities`] where people are linked and the patch does not
+    /// say that it means to, and [`ControlError::Connection`].
+    pub async fn update_connection(
+        &self,
+        actor: &Actor,
+        tenant: &TenantId,
+        id: &ConnectionId,
+        patch: ConnectionPatch,
+        expected: impl FnOnce(&Connection) -> bool + Send,
+    ) -> Result<Connection, ControlError> {
+        let now = self.now();
+        let change = self.inner.db.change(now).await?;
+        let before = self.connection_in(change.rows(), tenant, id).await?;
+        if !expected(&before) {
+            return Err(ControlError::Conflict);
+        }
+        let ConnectionPatch { name, provider, rules, client_secret, status, redefine_identities } =
+            patch;
+        let mut after = before.clone();
+        after.name = name.unwrap_or(after.name);
+        after.provider = provider.unwrap_or(after.provider);
+        after.rules = rules.unwrap_or(after.rules);
+        after.status = status.unwrap_or(after.status);
+        let new_secret = client_secret.is_some();
+        if let Some(secret) = client_secret {
+            let sealing = &self.inner.config.sealing_key;
+            let secrets = Secrets::open(sealing, &before)?.with_client_secret(secret);
+            after.sealed = Some(secrets.seal(sealing, tenant, id)?);
+        }
+        after.changed_at = now;
+        after.version += 1;
+        self.check_connection(&after)?;
+        let redefined = before.provider.redefines_identity(&after.provider);
+        if redefined
+            && !redefine_identities
+            && external_identities::count_of(change.rows(), tenant, id).await? > 0
+        {
+            return Err(ControlError::RedefinesIdentities { connection: id.clone() });
+        }
+        if !connections::update(change.rows(), &after).await? {
+            return Err(ControlError::Conflict);
+        }
+        let ended = if before.admits() && !after.admits() {
+            self.end_all_through(change.rows(), tenant, id).await?
+        } else {
+            Ended::default()
+        };
+        let event = AuditEvent {
+            actor,
+            tenant: Some(tenant),
+            action: "connection.update",
+            detail: json!({
+                "connection": id, "name": after.name, "status": after.status,
+                "status_before": before.status, "provider": after.provider,
+                "provider_before": before.provider, "rules": after.rules,
+                "rules_before": before.rules, "new_secret": new_secret,
+                "redefines_identities": redefined, "sessions_ended": ended.sessions,
+                "users_signed_out": ended.users,
+            }),
+        };
+        self.commit(change, event).await?;
+        Ok(after)
+    }
+
+    /// Deletes a connection, if `expected` holds of what it is now, with all that began through it
+    /// and every link to it. Its users stay: without another way in they cannot come.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError::UnknownConnection`], and [`ControlError::Conflict`] when `expected` does not
+    /// hold.
+    pub async fn delete_connection(
+        &self,
+        actor: &Actor,
+        tenant: &TenantId,
+        id: &ConnectionId,
+        expected: impl FnOnce(&Connection) -> bool + Send,
+    ) -> Result<(), ControlError> {
+        let change = self.inner.db.change(self.now()).await?;
+        let connection = self.connection_in(change.rows(), tenant, id).await?;
+        if !expected(&connection) {
+            return Err(ControlError::Conflict);
+        }
+        let ended = self.end_all_through(change.rows(), tenant, id).await?;
+        external_identities::forget_all_of(change.rows(), tenant, id).await?;
+        connections::delete(change.rows(), tenant, id).await?;
+        let event = AuditEvent {
+            actor,
+            tenant: Some(tenant),
+            action: "connection.delete",
+            detail: json!({
+                "connection": id, "name": connection.name, "sessions_ended": ended.sessions,
+                "users_signed_out": ended.users,
+            }),
+        };
+        self.commit(change, event).await?;
+        Ok(())
+    }
+
+    fn check_connection(&self, connection: &Connection) -> Result<(), InvalidConnection> {
+        connection::check_name(&connection.name)?;
+        connection.provider.check(self.inner.config.call_private_addresses)?;
+        connection.rules.check()
+    }
+
+    pub(super) async fn connection_in(
+        &self,
+        db: &impl ConnectionTrait,
+        tenant: &TenantId,
+        id: &ConnectionId,
+    ) -> Result<Connection, ControlError> {
+        let found = connections::find(db, tenant, id).await?;
+        found.ok_or_else(|| ControlError::UnknownConnection { connection: id.clone() })
+    }
+
+    /// Ends every session and grant that began through a connection, in the caller's change, and
+    /// refuses the access tokens of everybody who had one. What the same people have otherwise
+    /// they get anew by a refresh.
+    async fn end_all_through(
+        &self,
+        db: &impl ConnectionTrait,
+        tenant: &TenantId,
+        id: &ConnectionId,
+    ) -> Result<Ended, StorageError> {
+        let now = self.now();
+        // An access token issued by a grant that ended a moment ago is still good.
+        let since = now - (self.policy().token_lifetime() + Duration::from_secs(60));
+        let mut users: BTreeSet<UserId> = grants::users_through(db, tenant, id, since).await?;
+        let ended = sessions::end_all_through(db, tenant, id, now).await?;
+        let sessions = ended.len();
+        users.extend(ended);
+        grants::revoke_all_through(db, tenant, id, GrantEnd::Withdrawn.as_str(), now).await?;
+        for user in &users {
+            self.refuse_tokens_of(db, tenant, user.as_str(), now).await?;
+        }
+        Ok(Ended { sessions, users: users.len() })
+    }
+}
+
+#[derive(Default)]
+struct Ended {
+    sessions: usize,
+    users: usize,
+}
+
+/// More than any organisation has, and few enough for a page.
+const MAX_CONNECTIONS: u64 = 50;
