@@ -163,6 +163,7 @@ impl Rule {
             Self::Attributes => "attributes",
             Self::Namespaces => "namespaces",
             Self::Elements => "elements",
+            Self::Deflate => "deflate",
             Self::WellFormed => "well_formed",
             Self::NamespaceUri => "namespace_uri",
             Self::Root => "root",
