@@ -41,7 +41,6 @@ pub(crate) struct Upstream {
 }
 
 /// An address as a provider asserts it. It links nobody to anything (I-01).
-#[expect(dead_code, reason = "signing in through a connection is the next change")]
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct UnverifiedEmail {
     pub(crate) address: Email,
@@ -50,7 +49,6 @@ pub(crate) struct UnverifiedEmail {
 }
 
 /// The provider's name for its session.
-#[expect(dead_code, reason = "signing in through a connection is the next change")]
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum UpstreamSession {
