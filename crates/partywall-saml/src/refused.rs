@@ -61,7 +61,7 @@ pub enum Rule {
     EncryptionAlgorithm,
     /// S-12: none of our keys opens it, or there is no assertion inside. Not told apart.
     Decryption,
-    /// S-03: no two elements of one ID; IDs are XML names.
+    /// S-03: no two elements of one ID; IDs are letters, digits, `_`, `-` and `.`.
     UniqueId,
     /// S-03: a signature is a child of the response or of its assertion.
     SignaturePlace,
@@ -109,7 +109,8 @@ pub enum Rule {
     Condition,
     /// S-09: a bearer confirmation for this place, this request and this time.
     SubjectConfirmation,
-    /// A name for the person: not empty, not padded, at most 1,024 bytes.
+    /// A name for the person: not empty, not padded, at most 1,024 bytes, and not for another service
+    /// provider.
     NameId,
     /// S-09: how and when the person signed in.
     AuthnStatement,
@@ -245,7 +246,7 @@ impl fmt::Display for Rule {
             Self::Decryption => {
                 "could not be decrypted with our keys, or is no assertion: compare the certificates"
             }
-            Self::UniqueId => "IDs must be XML names and unique in the message",
+            Self::UniqueId => "IDs must be of letters, digits, _, - and ., and unique in the message",
             Self::SignaturePlace => "a signature belongs to the response or to its assertion",
             Self::Unsigned => "neither the response nor the assertion is signed: turn on signing",
             Self::Reference => "must name the ID of the element the signature stands in",
@@ -275,7 +276,7 @@ impl fmt::Display for Rule {
             Self::SubjectConfirmation => {
                 "no bearer confirmation for this recipient, this request and this time"
             }
-            Self::NameId => "must be 1 to 1,024 bytes without white space around them",
+            Self::NameId => "must be 1 to 1,024 bytes without white space around them, and meant for us",
             Self::AuthnStatement => "does not say how the person signed in",
             Self::Attribute => "attributes need a name of their own",
         })

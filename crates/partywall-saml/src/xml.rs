@@ -74,7 +74,7 @@ impl<'a> Message<'a> {
                 }
                 let ours = matches!(attribute.namespace(), None | Some(XML));
                 let id = attribute.value();
-                if !(ours && ncname(id) && seen.insert(id)) {
+                if !(ours && plain(id) && seen.insert(id)) {
                     return Err(at_attribute(element, attribute.name(), Rule::UniqueId).found(id));
                 }
             }
@@ -83,10 +83,10 @@ impl<'a> Message<'a> {
     }
 }
 
-/// A name without a colon, of the characters identity providers use.
-fn ncname(id: &str) -> bool {
+/// Of the characters identity providers use. Some begin with a digit, which a name of XML may not.
+fn plain(id: &str) -> bool {
     let mut characters = id.chars();
-    characters.next().is_some_and(|c| c.is_alphabetic() || c == '_')
+    characters.next().is_some_and(|c| c.is_alphanumeric() || c == '_')
         && characters.all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.'))
 }
 

@@ -13,5 +13,6 @@ mod protocol;
 mod request;
 mod signature;
 mod support;
+mod vectors;
 mod wrapping;
 mod xml;

@@ -317,3 +317,9 @@ pub(crate) fn xmlsec1(xml: &str, root: &str, certificate: &[u8]) -> Option<bool>
     std::fs::remove_dir_all(&directory).unwrap();
     Some(output.status.success())
 }
+
+/// An RSA private key of PKCS#1 as PKCS#8 has it (RFC 5958).
+pub(crate) fn pkcs8(pkcs1: &[u8]) -> Vec<u8> {
+    let algorithm = der(0x30, &[&oid("2a864886f70d010101")[..], &[5, 0]].concat());
+    der(0x30, &[der(2, &[0]), algorithm, der(4, pkcs1)].concat())
+}

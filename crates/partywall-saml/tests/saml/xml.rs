@@ -43,7 +43,7 @@ fn s06_character_references_are_the_characters_they_stand_for() {
 }
 
 #[test]
-fn s03_ids_are_names_and_unique_however_they_are_spelled() {
+fn s03_ids_are_plain_and_unique_however_they_are_spelled() {
     let response = around(&ACME.sign(ASSERTION));
     for attribute in [
         "ID=\"_r\"",
@@ -52,12 +52,17 @@ fn s03_ids_are_names_and_unique_however_they_are_spelled() {
         "xml:id=\"_a\"",
         "ID=\"\"",
         "ID=\"a b\"",
+        "ID=\"-a\"",
+        "ID=\"element(/1/3)\"",
         "samlp:ID=\"_x\"",
     ] {
         let twice = response.replace("<samlp:Status>", &format!("<samlp:Status {attribute}>"));
         assert_eq!(rule(&twice), Some(Rule::UniqueId), "{attribute}");
     }
-    assert_eq!(rule(&response.replace("<samlp:Status>", "<samlp:Status ID=\"_x\">")), None);
+    for id in ["_x", "28338c8c-39ab-4b94-bcdc-46f68f99d962"] {
+        let other = response.replace("<samlp:Status>", &format!("<samlp:Status ID=\"{id}\">"));
+        assert_eq!(rule(&other), None, "{id}");
+    }
 }
 
 #[test]
