@@ -1,5 +1,6 @@
 //! How messages travel: HTTP-Redirect and HTTP-POST (saml-bindings 3.4 and 3.5).
 
+use std::fmt;
 use std::io::Write;
 
 use base64ct::{Base64, Encoding};
@@ -32,6 +33,15 @@ impl Binding {
             Self::Redirect => "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-Redirect",
             Self::Post => "urn:oasis:names:tc:SAML:2.0:bindings:HTTP-POST",
         }
+    }
+}
+
+impl fmt::Display for Binding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Redirect => "HTTP-Redirect",
+            Self::Post => "HTTP-POST",
+        })
     }
 }
 

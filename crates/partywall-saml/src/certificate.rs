@@ -131,6 +131,12 @@ impl Certificate {
         fingerprint
     }
 
+    /// The fingerprint as it is shown: pairs of hexadecimal digits, with colons between.
+    #[must_use]
+    pub fn fingerprint_text(&self) -> String {
+        self.fingerprint().map(|byte| format!("{byte:02X}")).join(":")
+    }
+
     /// Whom it says it belongs to. Anybody can write anything there: to be shown, not believed.
     #[must_use]
     pub fn subject(&self) -> &str {

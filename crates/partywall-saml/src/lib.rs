@@ -38,7 +38,9 @@ pub use binding::Binding;
 pub use certificate::{Certificate, CertificateError};
 pub use connection::{Connection, ConnectionError, Settings};
 pub use decrypt::{DecryptionKey, DecryptionKeyError};
-pub use metadata::SpMetadata;
+pub use metadata::{
+    Change, ChangeKind, Endpoint, IdpMetadata, Import, MetadataError, SpMetadata, Trust, Trusted,
+};
 pub use refused::{Refused, Rule};
 pub use request::AuthnRequest;
 pub use response::Expected;

@@ -249,6 +249,18 @@ pub(crate) fn rule(response: &str) -> Option<Rule> {
     verify(response).err().map(|refused| refused.rule())
 }
 
+/// The certificate of an RSA key with a modulus of so many bytes.
+pub(crate) fn rsa_certificate(modulus: usize) -> Vec<u8> {
+    let modulus = [&[0, 0x80][..], &vec![1; modulus - 1]].concat();
+    let key = der(0x30, &[der(2, &modulus), der(2, &[1, 0, 1])].concat());
+    certificate(&[&oid("2a864886f70d010101")[..], &[5, 0]].concat(), &key)
+}
+
+/// The certificate of a key on a curve.
+pub(crate) fn ec_certificate(curve: &str, key: &[u8]) -> Vec<u8> {
+    certificate(&[oid("2a8648ce3d0201"), oid(curve)].concat(), key)
+}
+
 /// A self-made certificate: X.509 v3, of which the signature is rubbish and the key real.
 fn certificate(algorithm: &[u8], key: &[u8]) -> Vec<u8> {
     let bits = |bytes: &[u8]| der(3, &[&[0], bytes].concat());
