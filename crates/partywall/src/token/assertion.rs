@@ -48,25 +48,7 @@ pub fn verify_assertion(
         let typ = header.typ.as_deref().map(excerpt);
         return Err(TokenError::TypeNotAccepted { typ });
     }
-    let mut fitting = keys.keys().iter().filter(|key| match header.kid.as_deref() {
-        Some(kid) => key.kid.as_deref() == Some(kid),
-        None => key.verifiers.iter().any(|(algorithm, _)| *algorithm == header.alg),
-    });
-    let key = match (fitting.next(), fitting.next(), header.kid.as_deref()) {
-        (Some(key), None, _) => key,
-        (_, _, Some(kid)) => {
-            return Err(TokenError::KeyUnknown {
-                issuer: rules.client.into(),
-                kid: kid.to_owned(),
-            });
-        }
-        _ => return Err(TokenError::KeyIdMissing { issuer: rules.client.into() }),
-    };
-    // RFC 8725 3.1: the key says what it is for, and the header can only agree.
-    let verifier = key.verifiers.iter().find(|(algorithm, _)| *algorithm == header.alg);
-    let Some((_, verifier)) = verifier else {
-        return Err(TokenError::AlgorithmNotAllowed { alg: header.alg.name().to_owned() });
-    };
+    let (_, verifier) = keys.choose(&header, rules.client)?;
     verifier
         .verify_sig(jws.signing_input(), jws.signature())
         .map_err(|_| TokenError::SignatureInvalid)?;

@@ -85,7 +85,7 @@ impl VerifiedClaims {
             issued_at: times.issued_at,
             expires_at: times.expires_at,
             leeway: rules.leeway,
-            auth_time: claims.date("auth_time")?.map(|date| date.floor),
+            auth_time: claims.auth_time()?,
             amr: claims.list("amr")?.unwrap_or_default(),
             connection: claims.own_text(rules, "cid")?,
             tenant_epoch: claims.tenant_epoch(rules)?,
@@ -245,6 +245,11 @@ impl<'p> Claims<'p> {
             return Err(TokenError::LifetimeTooLong { expires, max_seconds });
         }
         Ok(Times { issued_at, expires_at: expires.min(latest) })
+    }
+
+    /// When the person showed something (OIDC Core 2).
+    pub(super) fn auth_time(&self) -> Result<Option<Timestamp>, TokenError> {
+        Ok(self.date("auth_time")?.map(|date| date.floor))
     }
 
     /// When a proof was made.
@@ -447,7 +452,7 @@ impl<'p> Claims<'p> {
         self.text(name)?.ok_or_else(|| TokenError::missing(name))
     }
 
-    fn text(&self, name: &'static str) -> Result<Option<&'p str>, TokenError> {
+    pub(super) fn text(&self, name: &'static str) -> Result<Option<&'p str>, TokenError> {
         match self.0.get(name) {
             None => Ok(None),
             Some(Json::String(text)) if text.is_empty() => {

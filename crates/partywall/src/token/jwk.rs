@@ -13,9 +13,10 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use serde::Serialize;
 
 use super::{
-    Algorithm,
+    Algorithm, TokenError,
     error::excerpt,
     json::{Json, JsonFault, Object},
+    jws::Header,
 };
 
 /// The public keys an issuer signs with, parsed once.
@@ -93,6 +94,32 @@ impl KeySet {
 
     pub(super) fn keys(&self) -> &[PublicKey] {
         &self.keys
+    }
+
+    /// The key a header means, among those of `owner`: the one of its `kid`, or without one the
+    /// only one for its algorithm (OIDC Core 10.1). RFC 8725 3.1: the key says what it is for, and
+    /// the header can only agree.
+    pub(super) fn choose(
+        &self,
+        header: &Header<'_>,
+        owner: &str,
+    ) -> Result<(&PublicKey, &ParsedPublicKey), TokenError> {
+        let mut fitting = self.keys.iter().filter(|key| match header.kid.as_deref() {
+            Some(kid) => key.kid.as_deref() == Some(kid),
+            None => key.verifiers.iter().any(|(algorithm, _)| *algorithm == header.alg),
+        });
+        let key = match (fitting.next(), fitting.next(), header.kid.as_deref()) {
+            (Some(key), None, _) => key,
+            (_, _, Some(kid)) => {
+                return Err(TokenError::KeyUnknown { issuer: owner.into(), kid: kid.to_owned() });
+            }
+            _ => return Err(TokenError::KeyIdMissing { issuer: owner.into() }),
+        };
+        let verifier = key.verifiers.iter().find(|(algorithm, _)| *algorithm == header.alg);
+        match verifier {
+            Some((_, verifier)) => Ok((key, verifier)),
+            None => Err(TokenError::AlgorithmNotAllowed { alg: header.alg.name().to_owned() }),
+        }
     }
 }
 

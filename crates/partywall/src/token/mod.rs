@@ -33,6 +33,7 @@ pub use artefact::{ArtefactRules, verify_artefact};
 pub use assertion::{Asserted, AssertionRules, verify_assertion};
 pub use claims::TokenFacts;
 pub use error::TokenError;
+pub use id_token::{IdToken, IdTokenRules, verify_id_token};
 pub use issuer::{
     ClaimPath, ClaimRule, IssuerConfig, IssuerError, IssuerFault, KeySource, TrustedIssuers,
 };
@@ -50,6 +51,7 @@ mod artefact;
 mod assertion;
 mod claims;
 mod error;
+mod id_token;
 mod issuer;
 mod json;
 mod jwk;

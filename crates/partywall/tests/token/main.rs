@@ -15,6 +15,7 @@ mod assertions;
 mod claims;
 mod envoy;
 mod header;
+mod id_tokens;
 mod keys;
 mod manual;
 mod mutations;
