@@ -35,9 +35,9 @@ pub struct ServerConfig {
     pub passwords: PasswordConfig,
     /// Where mail is given up. Without it nobody can be invited or set a new password by mail.
     pub mail: Option<MailConfig>,
-    /// Whether applications may be told of logouts at addresses that are not public: on this
-    /// machine, or in a private network. Whoever registers an application can then have requests
-    /// sent there.
+    /// Whether addresses may be called that are not public, and identity providers without TLS: on
+    /// this machine, or in a private network. Whoever registers an application or a connection can
+    /// then have requests sent there.
     pub call_private_addresses: bool,
     /// Reverse proxies that are believed when they say whom they ask for.
     pub proxies: Proxies,

@@ -58,6 +58,7 @@ mod http;
 mod keys;
 mod login;
 mod mail;
+mod outbound;
 mod provider;
 mod random;
 mod rate;

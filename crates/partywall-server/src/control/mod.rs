@@ -24,7 +24,8 @@ use crate::{
     },
     login::factors::password::{Hasher, HasherError},
     mail::{MailError, Post},
-    provider::{device, logout::caller::Caller},
+    outbound::Outbound,
+    provider::device,
     random::RandomError,
     rate::Strangers,
     storage::{
@@ -110,7 +111,7 @@ pub(crate) struct Inner {
     pub(crate) db: Database,
     pub(crate) hasher: Hasher,
     pub(crate) post: Option<Post>,
-    pub(crate) caller: Caller,
+    pub(crate) outbound: Arc<Outbound>,
     /// What the latest start of any server on this database asked for.
     policy: ArcSwap<Policy>,
     pub(crate) ring: KeyRing,
@@ -154,7 +155,7 @@ impl ControlPlane {
         let random = SystemRandom::new();
         let post = config.mail.as_ref().map(Post::to).transpose().map_err(ConfigError::Mail)?;
         let hasher = Hasher::start(&config.passwords, &random)?;
-        let caller = Caller::new(config.call_private_addresses);
+        let outbound = Arc::new(Outbound::new(config.call_private_addresses));
         let strangers = Strangers::new(&config.rates);
         let control = Self {
             inner: Arc::new(Inner {
@@ -163,7 +164,7 @@ impl ControlPlane {
                 random,
                 hasher,
                 post,
-                caller,
+                outbound,
                 db,
                 policy: ArcSwap::from_pointee(policy),
                 ring: KeyRing::default(),

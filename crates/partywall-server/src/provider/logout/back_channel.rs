@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::task::{self, JoinSet};
 
-use super::caller::CallError;
+use super::caller::{self, NotTold};
 use crate::{
     control::{ApplicationId, ApplicationStatus, ControlPlane},
     keys::{KeyError, RingError},
@@ -147,7 +147,7 @@ impl ControlPlane {
             .and_then(|application| application.registration.backchannel_logout_uri);
         let Some(uri) = uri else { return Ok(()) };
         let token = logout_token(self, due).await?;
-        Ok(self.inner.caller.post_logout_token(&uri, &token).await?)
+        Ok(caller::post_logout_token(&self.inner.outbound, &uri, &token).await?)
     }
 }
 
@@ -197,7 +197,7 @@ fn pause_after(tries: u32) -> Duration {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LogoutError {
     #[error(transparent)]
-    Call(#[from] CallError),
+    Call(#[from] NotTold),
     #[error(transparent)]
     Storage(#[from] StorageError),
     #[error(transparent)]

@@ -35,7 +35,7 @@ use crate::{
 pub(crate) use back_channel::Telling;
 
 mod back_channel;
-pub(crate) mod caller;
+mod caller;
 
 pub(super) const PATH: &str = "/end-session";
 
