@@ -35,6 +35,15 @@ pub struct NameId {
     pub sp_name_qualifier: Option<String>,
 }
 
+impl NameId {
+    /// A name of no stated format, whose other parts can be set.
+    #[must_use]
+    pub fn new(value: impl Into<String>) -> Self {
+        let value = value.into();
+        Self { value, format: None, name_qualifier: None, sp_name_qualifier: None }
+    }
+}
+
 /// Something the identity provider says of a person.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]

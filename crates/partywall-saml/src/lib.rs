@@ -22,6 +22,7 @@ mod connection;
 mod decrypt;
 mod instant;
 mod limits;
+mod logout;
 mod metadata;
 mod refused;
 mod request;
@@ -38,6 +39,10 @@ pub use binding::Binding;
 pub use certificate::{Certificate, CertificateError};
 pub use connection::{Connection, ConnectionError, Settings};
 pub use decrypt::{DecryptionKey, DecryptionKeyError};
+pub use logout::{
+    ExpectedLogout, LogoutRequest, LogoutResponse, LogoutStatus, Received, VerifiedLogoutRequest,
+    VerifiedLogoutResponse,
+};
 pub use metadata::{
     Change, ChangeKind, Endpoint, IdpMetadata, Import, MetadataError, SpMetadata, Trust, Trusted,
 };

@@ -39,6 +39,8 @@ pub enum Rule {
     Namespaces,
     /// S-06: at most 16,384 elements.
     Elements,
+    /// S-14: every parameter of a query once, and by its plain name.
+    Parameter,
     /// S-13: raw DEFLATE and nothing after it.
     Deflate,
     /// Well-formed XML with one root.
@@ -89,7 +91,7 @@ pub enum Rule {
     Status,
     /// S-09: sent by the connection's identity provider.
     Issuer,
-    /// S-09: sent to the connection's assertion consumer service.
+    /// S-09: sent to where the connection takes such messages.
     Destination,
     /// S-09: the answer to the request that was sent.
     InResponseTo,
@@ -164,6 +166,7 @@ impl Rule {
             Self::Attributes => "attributes",
             Self::Namespaces => "namespaces",
             Self::Elements => "elements",
+            Self::Parameter => "parameter",
             Self::Deflate => "deflate",
             Self::WellFormed => "well_formed",
             Self::NamespaceUri => "namespace_uri",
@@ -230,6 +233,7 @@ impl fmt::Display for Rule {
             Self::Attributes => "more than 64 attributes on one element",
             Self::Namespaces => "more than 64 namespaces in scope",
             Self::Elements => "more than 16,384 elements",
+            Self::Parameter => "each parameter once, by its plain name, and one message only",
             Self::Deflate => "must be DEFLATE without a header, and nothing after it",
             Self::WellFormed => "not well-formed XML with one root",
             Self::NamespaceUri => "namespaces must be absolute URIs",
@@ -264,7 +268,7 @@ impl fmt::Display for Rule {
             Self::Version => "must be 2.0",
             Self::Status => "the identity provider did not sign the person in",
             Self::Issuer => "is not this connection's identity provider",
-            Self::Destination => "is not this connection's assertion consumer service",
+            Self::Destination => "is not where this connection takes such messages",
             Self::InResponseTo => "is not the request that was sent",
             Self::Unsolicited => "answers no request, and the connection takes none of these",
             Self::Time => "must be a time in UTC like 2026-01-31T12:00:00Z",

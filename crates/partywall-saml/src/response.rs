@@ -15,7 +15,7 @@ use crate::xml::{
     self, DS, Message, SAML, SAMLP, at, at_attribute, attribute, is, one, optional, required, value,
 };
 
-const SUCCESS: &str = "urn:oasis:names:tc:SAML:2.0:status:Success";
+pub(crate) const SUCCESS: &str = "urn:oasis:names:tc:SAML:2.0:status:Success";
 const BEARER: &str = "urn:oasis:names:tc:SAML:2.0:cm:bearer";
 
 /// What the response must fit.
@@ -108,7 +108,11 @@ impl Connection {
 
 /// S-02, S-03: nothing that could be taken for the assertion, or for its signature, stands
 /// anywhere but in its place.
-fn check_places(message: &Message<'_>, namespace: &str, name: &str) -> Result<(), Refused> {
+pub(crate) fn check_places(
+    message: &Message<'_>,
+    namespace: &str,
+    name: &str,
+) -> Result<(), Refused> {
     let root = message.root();
     if !is(root, namespace, name) {
         return Err(at(root, Rule::Root));
@@ -145,6 +149,24 @@ fn check_places(message: &Message<'_>, namespace: &str, name: &str) -> Result<()
         }
     }
     Ok(())
+}
+
+/// S-09. The identity provider's reasons are for the administrator.
+fn success(status: Node<'_, '_>) -> Result<(), Refused> {
+    let said = status_codes(status)?;
+    if said.first() == Some(&SUCCESS) {
+        return Ok(());
+    }
+    Err(at(one(status, SAMLP, "StatusCode")?, Rule::Status).found(&said.join(", ")))
+}
+
+/// Saml-core 3.2.2.2: the status, what is below it, and the message beside it.
+pub(crate) fn status_codes<'a>(status: Node<'a, '_>) -> Result<Vec<&'a str>, Refused> {
+    let code = one(status, SAMLP, "StatusCode")?;
+    let top = required(code, "Value")?;
+    let second = optional(code, SAMLP, "StatusCode")?.and_then(|code| attribute(code, "Value"));
+    let text = optional(status, SAMLP, "StatusMessage")?.map(value).transpose()?;
+    Ok([Some(top), second, text].into_iter().flatten().collect())
 }
 
 /// S-02: the one assertion of a response.
@@ -185,7 +207,7 @@ impl Reading<'_> {
         }
         rules::version(response)?;
         required(response, "ID")?;
-        self.status(one(response, SAMLP, "Status")?)?;
+        success(one(response, SAMLP, "Status")?)?;
 
         match optional(response, SAML, "Issuer")? {
             Some(issuer) => self.rules.issuer(issuer)?,
@@ -196,19 +218,6 @@ impl Reading<'_> {
         self.rules.destination(response, &self.rules.settings.acs_url)?;
         self.in_response_to(response)?;
         self.rules.issue_instant(response)
-    }
-
-    // Saml-core 3.2.2.2. The identity provider's reasons are for the administrator.
-    fn status(&self, status: Node<'_, '_>) -> Result<(), Refused> {
-        let code = one(status, SAMLP, "StatusCode")?;
-        let top = required(code, "Value")?;
-        if top == SUCCESS {
-            return Ok(());
-        }
-        let second = optional(code, SAMLP, "StatusCode")?.and_then(|code| attribute(code, "Value"));
-        let text = optional(status, SAMLP, "StatusMessage")?.map(value).transpose()?;
-        let said: Vec<_> = [Some(top), second, text].into_iter().flatten().collect();
-        Err(at(code, Rule::Status).found(&said.join(", ")))
     }
 
     /// The answer to the request, or, where that is allowed, to none (S-11).

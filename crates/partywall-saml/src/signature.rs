@@ -48,17 +48,38 @@ pub(crate) fn verify(
 
     let signed = canonical(text, info.element, None, &info.method)?;
     let value = base64(value)?;
-    let mut answers = certificates
-        .iter()
-        .filter_map(|c| c.verifies(info.algorithm, signed.as_bytes(), &value))
-        .peekable();
+    by_one_of(certificates, info.algorithm, signed.as_bytes(), &value)
+        .map_err(|rule| at(signature, rule))?;
+    Ok(Signed(octets))
+}
+
+/// Verifies a signature that stands beside what it signs, in a query.
+pub(crate) fn verify_detached(
+    certificates: &[Certificate],
+    algorithm: SignatureAlgorithm,
+    octets: &[u8],
+    value: &[u8],
+) -> Result<(), Refused> {
+    by_one_of(certificates, algorithm, octets, value)
+        .map_err(|rule| Refused::new(rule, "Signature"))
+}
+
+/// Whether one of the connection's keys made this signature.
+fn by_one_of(
+    certificates: &[Certificate],
+    algorithm: SignatureAlgorithm,
+    octets: &[u8],
+    value: &[u8],
+) -> Result<(), Rule> {
+    let mut answers =
+        certificates.iter().filter_map(|c| c.verifies(algorithm, octets, value)).peekable();
     if answers.peek().is_none() {
-        return Err(at(signature, Rule::SignatureAlgorithm));
+        return Err(Rule::SignatureAlgorithm);
     }
     if !answers.any(|verified| verified) {
-        return Err(at(signature, Rule::Signature));
+        return Err(Rule::Signature);
     }
-    Ok(Signed(octets))
+    Ok(())
 }
 
 struct SignedInfo<'a, 'i> {

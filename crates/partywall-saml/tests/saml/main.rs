@@ -6,6 +6,7 @@
 )]
 
 mod encryption;
+mod logout;
 mod metadata;
 mod mutation;
 mod naive;

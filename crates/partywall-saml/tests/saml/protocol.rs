@@ -222,7 +222,7 @@ fn s09_the_administrator_is_told_rule_element_and_value() {
     let refused = verify(&response("saml/acs", "saml/other")).unwrap_err();
     assert_eq!(
         refused.to_string(),
-        "Response/@Destination: is not this connection's assertion consumer service \
+        "Response/@Destination: is not where this connection takes such messages \
          (found \"https://acme.partywall.example/saml/other\")"
     );
 }

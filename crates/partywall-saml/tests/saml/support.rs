@@ -162,7 +162,8 @@ impl Idp {
         )
     }
 
-    fn value(&self, algorithm: &str, signed: &[u8]) -> Vec<u8> {
+    /// The signature of these octets.
+    pub(crate) fn value(&self, algorithm: &str, signed: &[u8]) -> Vec<u8> {
         let random = SystemRandom::new();
         if algorithm.contains("hmac") {
             // The confusion: the public certificate as the secret.
