@@ -6,10 +6,15 @@
 //!                                                       Assertion ◄─ rules ◄─┘
 //! ```
 //!
-//! [`Connection::verify`] is the one way in and [`Assertion`] the one way out. The person is read
-//! only from the canonical bytes whose digest was verified, never from the message around them, so
-//! that there is nothing to wrap. Anything unusual is [`Refused`], with the rule and the element
-//! for the connection's administrator.
+//! [`Connection::verify`] is the one way in for a person and [`Assertion`] the one way out. Who it
+//! is is read only from the canonical bytes whose digest was verified, never from the message around
+//! them, so that there is nothing to wrap. Anything unusual is [`Refused`], with the rule and the
+//! element for the connection's administrator.
+//!
+//! Logout messages go the same way ([`Connection::verify_logout_request`]). What we send is made by
+//! [`AuthnRequest`], [`LogoutRequest`] and [`LogoutResponse`], signed by a [`Signer`]; trust is set
+//! up with [`SpMetadata`], ours, and [`IdpMetadata`], theirs, whose [`Trust`] says what it would
+//! change.
 //!
 //! No network, no clock, no storage: what a verdict depends on is passed in, and whether an
 //! assertion was used before is for the caller to remember ([`Assertion::usable_until`]).
@@ -24,6 +29,7 @@ mod instant;
 mod limits;
 mod logout;
 mod metadata;
+mod query;
 mod refused;
 mod request;
 mod response;

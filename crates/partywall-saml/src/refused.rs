@@ -39,7 +39,7 @@ pub enum Rule {
     Namespaces,
     /// S-06: at most 16,384 elements.
     Elements,
-    /// S-14: every parameter of a query once, and by its plain name.
+    /// S-14: every parameter of a query once, by its plain name, and at most 32.
     Parameter,
     /// S-13: raw DEFLATE and nothing after it.
     Deflate,
@@ -233,7 +233,7 @@ impl fmt::Display for Rule {
             Self::Attributes => "more than 64 attributes on one element",
             Self::Namespaces => "more than 64 namespaces in scope",
             Self::Elements => "more than 16,384 elements",
-            Self::Parameter => "each parameter once, by its plain name, and one message only",
+            Self::Parameter => "each parameter once, by its plain name, one message only, at most 32",
             Self::Deflate => "must be DEFLATE without a header, and nothing after it",
             Self::WellFormed => "not well-formed XML with one root",
             Self::NamespaceUri => "namespaces must be absolute URIs",

@@ -5,8 +5,9 @@ use std::time::SystemTime;
 use roxmltree::Node;
 
 use crate::assertion::NameId;
-use crate::binding::{Query, REQUEST, RESPONSE, inflate};
+use crate::binding::{REQUEST, RESPONSE};
 use crate::connection::Connection;
+use crate::query::{Query, inflate};
 use crate::refused::{Refused, Rule};
 use crate::response::{SUCCESS, check_places, status_codes};
 use crate::rules::{self, CLOCK_SKEW, MAX_AGE, Rules};

@@ -209,7 +209,13 @@ fn s14_what_is_signed_is_what_was_sent_octet_for_octet() {
     let named = format!("{signed}&{encoding}");
     assert_eq!(rule(asked(Received::Redirect(&named))), None);
 
+    // Four are there already.
+    let more = |count| (0..count).map(|i| format!("&p{i}=")).collect::<String>();
+    let many = format!("{signed}{}", more(28));
+    assert_eq!(rule(asked(Received::Redirect(&many))), None);
+
     for (changed, expected) in [
+        (format!("{signed}{}", more(29)), Rule::Parameter),
         (signed.replace("a%2fb+c", "a%2Fb+c"), Rule::Signature),
         (signed.replace("a%2fb+c", "a%2fb%20c"), Rule::Signature),
         (signed.replace("&RelayState=a%2fb+c", ""), Rule::Signature),
