@@ -5,6 +5,7 @@
     reason = "helpers of tests stand outside of test functions; what fails there fails the test"
 )]
 
+mod book;
 mod encryption;
 mod logout;
 mod metadata;
