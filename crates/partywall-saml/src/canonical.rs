@@ -211,6 +211,9 @@ fn absolute(uri: &str) -> bool {
 }
 
 #[cfg(test)]
+mod differential;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::xml::Message;
