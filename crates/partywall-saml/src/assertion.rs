@@ -7,6 +7,14 @@ use std::time::SystemTime;
 /// Made by [`Connection::verify`](crate::Connection::verify) alone, from the bytes the signature
 /// covers. It is good for one use: whether [`id`](Self::id) was seen before is for the caller to
 /// find out (S-10).
+///
+/// Nothing else makes one, or changes one:
+///
+/// ```compile_fail
+/// fn somebody_else(alice: partywall_saml::Assertion) -> partywall_saml::Assertion {
+///     partywall_saml::Assertion { id: "_forged".to_owned(), ..alice }
+/// }
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assertion {
     pub(crate) id: String,

@@ -179,7 +179,7 @@ fn s12_what_is_signed_inside_is_believed() {
 }
 
 #[test]
-fn s12_what_is_not_signed_inside_needs_a_signature_around() {
+fn s12_b43_what_is_not_signed_inside_needs_a_signature_around() {
     let encrypted = Encrypting::default().assertion(&unsigned(ASSERTION));
     let response = RESPONSE.replace("{assertion}", &encrypted);
     assert_eq!(verify(&ACME.sign(&response)).unwrap().name_id().value, "alice");

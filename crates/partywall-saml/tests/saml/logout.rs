@@ -317,7 +317,7 @@ fn s03_a_signature_elsewhere_does_not_cover_the_message() {
         "</samlp:LogoutRequest>",
         &format!("<samlp:Extensions>{signed}</samlp:Extensions></samlp:LogoutRequest>"),
     );
-    let naive = crate::naive::believes(&wrapped, &ACME.certificate);
+    let naive = crate::naive::believes(&wrapped, &[&ACME.certificate]);
     assert!(naive.contains("mallory"), "{naive:?}");
     assert_eq!(rule(asked(Received::Post(wrapped.as_bytes()))), Some(Rule::SignaturePlace));
     // A good signature of another element, moved to where one is looked for.

@@ -7,6 +7,7 @@
 
 mod book;
 mod encryption;
+mod known;
 mod logout;
 mod metadata;
 mod mutation;
@@ -18,3 +19,4 @@ mod support;
 mod vectors;
 mod wrapping;
 mod xml;
+mod xmlsec1;

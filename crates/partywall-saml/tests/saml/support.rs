@@ -6,6 +6,7 @@
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime};
 
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
@@ -100,6 +101,13 @@ impl Idp {
             certificate: certificate(&algorithm, pair.public_key().as_ref()),
             key: Key::Ec(pair),
         }
+    }
+
+    /// PKCS#8; of RSA keys only.
+    pub(crate) fn private_key(&self) -> Vec<u8> {
+        let Key::Rsa(pair) = &self.key else { return Vec::new() };
+        let der: Pkcs8V1Der<'_> = pair.as_der().unwrap();
+        der.as_ref().to_vec()
     }
 
     pub(crate) fn trusted(&self) -> Certificate {
@@ -322,6 +330,7 @@ pub(crate) fn xmlsec1(xml: &str, root: &str, certificate: &[u8]) -> Option<bool>
     std::fs::write(&pinned, certificate).unwrap();
     let output = Command::new("xmlsec1")
         .args(["--verify", "--id-attr:ID", &format!("urn:oasis:names:tc:SAML:2.0:protocol:{root}")])
+        .args(["--id-attr:ID", "urn:oasis:names:tc:SAML:2.0:assertion:Assertion"])
         .arg("--pubkey-cert-der")
         .arg(&pinned)
         .arg(&message)

@@ -3,6 +3,7 @@
 use base64ct::{Base64, Encoding};
 use partywall_saml::Rule;
 
+use crate::known;
 use crate::naive::{believes, without_subject};
 use crate::support::{
     ACME, ASSERTION, ENVELOPED, EXCLUSIVE, Idp, OTHER, RESPONSE, Signing, around, rule, transforms,
@@ -10,18 +11,18 @@ use crate::support::{
 };
 
 /// A response that lets the wrong person in with whoever is careless.
-struct Attack {
-    name: &'static str,
-    response: String,
-    rule: Rule,
+pub(crate) struct Attack {
+    pub(crate) name: &'static str,
+    pub(crate) response: String,
+    pub(crate) rule: Rule,
 }
 
-fn attack(name: &'static str, rule: Rule, response: impl Into<String>) -> Attack {
+pub(crate) fn attack(name: &'static str, rule: Rule, response: impl Into<String>) -> Attack {
     Attack { name, response: response.into(), rule }
 }
 
 /// Mallory's assertion, which nobody signed, and which has an ID of its own.
-fn forged() -> String {
+pub(crate) fn forged() -> String {
     ASSERTION.replace("alice", "mallory").replace("\"_a\"", "\"_f\"")
 }
 
@@ -212,11 +213,14 @@ fn signed_otherwise() -> Vec<Attack> {
     ]
 }
 
-fn attacks() -> Vec<Attack> {
+pub(crate) fn attacks() -> Vec<Attack> {
     let mut all = wrapped_responses();
     all.extend(wrapped_assertions());
     all.extend(counterfeit());
     all.extend(signed_otherwise());
+    all.extend(known::read_otherwise());
+    all.extend(known::signed_in_part());
+    all.extend(known::said_elsewhere());
     all
 }
 
@@ -229,9 +233,9 @@ fn s01_s02_s03_every_attack_is_refused_by_its_rule() {
 
 #[test]
 fn s01_a_careless_verifier_falls_for_every_attack() {
-    assert_eq!(attacks().len(), 31);
+    assert_eq!(attacks().len(), 50);
     for attack in attacks() {
-        let names = believes(&attack.response, &ACME.certificate);
+        let names = believes(&attack.response, &[&ACME.certificate, &OTHER.certificate]);
         assert!(names.contains("mallory"), "{}: {names:?}", attack.name);
     }
 }
@@ -241,11 +245,14 @@ fn s01_whoever_is_signed_gets_in_and_nobody_else() {
     let (signed, ..) = original();
     let response = around(&signed);
     assert_eq!(verify(&response).unwrap().name_id().value, "alice");
-    assert_eq!(believes(&response, &ACME.certificate), ["alice".to_owned()].into());
+    assert_eq!(
+        believes(&response, &[&ACME.certificate, &OTHER.certificate]),
+        ["alice".to_owned()].into()
+    );
 
     let changed = response.replace(">alice<", ">mallory<");
     assert_eq!(rule(&changed), Some(Rule::Digest));
-    assert!(believes(&changed, &ACME.certificate).is_empty());
+    assert!(believes(&changed, &[&ACME.certificate, &OTHER.certificate]).is_empty());
 }
 
 #[test]
