@@ -22,6 +22,9 @@ const BEARER: &str = "urn:oasis:names:tc:SAML:2.0:cm:bearer";
 #[derive(Debug, Clone, Copy)]
 pub struct Expected<'a> {
     /// The ID of the request this browser was sent with; `None` if it was not sent.
+    ///
+    /// To be used up by the first response, whatever comes of it: whoever tries out what an
+    /// encrypted message decrypts to then needs a new request for every try.
     pub request_id: Option<&'a str>,
     /// The time.
     pub now: SystemTime,

@@ -16,6 +16,7 @@ use crate::xml::{
     self, DS, Message, SAML, SAMLP, all, at, at_attribute, is, one, optional, required, value,
 };
 
+const UNSPECIFIED: &str = "urn:oasis:names:tc:SAML:1.1:nameid-format:unspecified";
 const PARTIAL: &str = "urn:oasis:names:tc:SAML:2.0:status:PartialLogout";
 
 /// A logout message as it came.
@@ -46,6 +47,9 @@ pub struct VerifiedLogoutRequest {
     name_id: NameId,
     session_indexes: Vec<String>,
     usable_until: SystemTime,
+    /// For names that leave out by and for whom they are given.
+    issuer: String,
+    recipient: String,
 }
 
 /// A connection's identity provider answers our logout request.
@@ -64,7 +68,29 @@ impl VerifiedLogoutRequest {
         &self.id
     }
 
-    /// The person: all four parts must be those of the sign-in, byte for byte.
+    /// Whether the session that began with this name and session index is meant.
+    ///
+    /// Saml-core 3.3.4: names match in all their parts. What one of them leaves out is what it means
+    /// to leave it out (saml-core 2.2.2, 8.3.1 and 8.3.7): unspecified, by the issuer, for us.
+    #[must_use]
+    pub fn is_about(&self, name_id: &NameId, session_index: Option<&str>) -> bool {
+        let parts = |name: &NameId| {
+            let or = |part: &Option<String>, default: &str| {
+                part.clone().unwrap_or_else(|| default.to_owned())
+            };
+            (
+                name.value.clone(),
+                or(&name.format, UNSPECIFIED),
+                or(&name.name_qualifier, &self.issuer),
+                or(&name.sp_name_qualifier, &self.recipient),
+            )
+        };
+        let indexes = &self.session_indexes;
+        let session = || session_index.is_some_and(|own| indexes.iter().any(|named| named == own));
+        parts(name_id) == parts(&self.name_id) && (indexes.is_empty() || session())
+    }
+
+    /// The person. Whose sessions are meant, [`is_about`](Self::is_about) says.
     #[must_use]
     pub fn name_id(&self) -> &NameId {
         &self.name_id
@@ -194,6 +220,8 @@ fn logout_request(
         id: required(request, "ID")?.to_owned(),
         name_id: rules.name_id(one(request, SAML, "NameID")?)?,
         session_indexes,
+        issuer: rules.settings.idp_entity_id.clone(),
+        recipient: rules.settings.sp_entity_id.clone(),
         usable_until: until.map_or(too_old, |until| until.min(too_old)) + CLOCK_SKEW,
     })
 }

@@ -418,3 +418,34 @@ fn s12_a_key_that_decrypts_nothing_is_no_decryption_key() {
     assert!(DecryptionKey::from_pkcs8(b"").is_err());
     assert_eq!(format!("{:?}", key(&OURS)), "DecryptionKey(..)");
 }
+
+/// What `xmlsec1` encrypts to us, we decrypt.
+#[test]
+fn s12_what_xmlsec1_encrypts_is_decrypted() {
+    let allowed = Settings { allow_cbc: true, ..settings() };
+    for (cipher, session_key) in
+        [(GCM_128, "aes-128"), (GCM_256, "aes-256"), (CBC_128, "aes-128"), (CBC_256, "aes-256")]
+    {
+        let template = format!(
+            r#"<xenc:EncryptedData xmlns:xenc="http://www.w3.org/2001/04/xmlenc#" Type="http://www.w3.org/2001/04/xmlenc#Element">
+<xenc:EncryptionMethod Algorithm="{cipher}"/><ds:KeyInfo xmlns:ds="http://www.w3.org/2000/09/xmldsig#">
+<xenc:EncryptedKey><xenc:EncryptionMethod Algorithm="{MGF1P}"/>
+<xenc:CipherData><xenc:CipherValue/></xenc:CipherData></xenc:EncryptedKey></ds:KeyInfo>
+<xenc:CipherData><xenc:CipherValue/></xenc:CipherData></xenc:EncryptedData>"#
+        );
+        let Some(encrypted) = crate::support::xmlsec1_encrypt(
+            &template,
+            &signed(),
+            OURS.public_key().as_der().unwrap().as_ref(),
+            session_key,
+        ) else {
+            return;
+        };
+        let (_, encrypted) = encrypted.split_once("?>").unwrap();
+        let response = around(&format!(
+            r#"<saml:EncryptedAssertion xmlns:saml="urn:oasis:names:tc:SAML:2.0:assertion">{encrypted}</saml:EncryptedAssertion>"#
+        ));
+        let assertion = verify_with(allowed.clone(), &response).unwrap();
+        assert_eq!(assertion.name_id().value, "alice", "{cipher}");
+    }
+}

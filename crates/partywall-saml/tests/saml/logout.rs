@@ -119,6 +119,53 @@ fn s14_a_signed_request_says_who_is_to_be_signed_out() {
 }
 
 #[test]
+fn s14_the_sessions_that_are_meant_are_those_of_the_same_name() {
+    let request = |name_id: &str, indexes: &str| {
+        let (before, rest) = REQUEST.split_once("<saml:NameID").unwrap();
+        let (start, _) = rest.split_once('>').unwrap();
+        let start = start
+            .replace(r#" Format="urn:oasis:names:tc:SAML:2.0:nameid-format:persistent""#, name_id);
+        let request = format!(
+            "{before}<saml:NameID{start}>alice</saml:NameID>{indexes}</samlp:LogoutRequest>"
+        );
+        asked(Received::Post(ACME.sign(&request).as_bytes())).unwrap()
+    };
+    let own = |format: Option<&str>, by: Option<&str>, to: Option<&str>| {
+        let mut name = NameId::new("alice");
+        name.format = format.map(str::to_owned);
+        name.name_qualifier = by.map(str::to_owned);
+        name.sp_name_qualifier = to.map(str::to_owned);
+        name
+    };
+    let unspecified = "urn:oasis:names:tc:SAML:1.1:nameid-format:unspecified";
+    let index = "<samlp:SessionIndex>_s</samlp:SessionIndex>";
+
+    let all = request("", "");
+    for name in
+        [own(None, None, None), own(Some(unspecified), None, None), own(None, Some(IDP), Some(SP))]
+    {
+        assert!(all.is_about(&name, None), "{name:?}");
+        assert!(all.is_about(&name, Some("_s")), "{name:?}");
+        assert!(request("", index).is_about(&name, Some("_s")), "{name:?}");
+        assert!(!request("", index).is_about(&name, Some("_t")), "{name:?}");
+        assert!(!request("", index).is_about(&name, None), "{name:?}");
+    }
+    let persistent = "urn:oasis:names:tc:SAML:2.0:nameid-format:persistent";
+    for name in [
+        own(Some(persistent), None, None),
+        own(None, Some("https://idp.other.example/"), None),
+        own(None, None, Some("https://other.example")),
+        NameId::new("Alice"),
+    ] {
+        assert!(!all.is_about(&name, None), "{name:?}");
+    }
+    let full = format!(r#" Format="{persistent}" NameQualifier="{IDP}" SPNameQualifier="{SP}""#);
+    let full = request(&full, "");
+    assert!(full.is_about(&own(Some(persistent), None, None), None));
+    assert!(!full.is_about(&own(None, None, None), None));
+}
+
+#[test]
 fn s14_a_signed_answer_says_whether_it_was_done() {
     let verdict = |from: &str, to: &str| {
         let response = RESPONSE.replace(from, to);

@@ -14,6 +14,7 @@ mod mutation;
 mod naive;
 mod protocol;
 mod request;
+mod schema;
 mod signature;
 mod support;
 mod vectors;

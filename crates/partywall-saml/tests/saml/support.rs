@@ -313,31 +313,66 @@ fn oid(hex: &str) -> Vec<u8> {
 /// What `xmlsec1` makes of the signature of a message, below which it stands; `None` if there is
 /// no such program, which CI does not get away with.
 pub(crate) fn xmlsec1(xml: &str, root: &str, certificate: &[u8]) -> Option<bool> {
-    use std::process::{Command, Stdio};
+    let root = format!("urn:oasis:names:tc:SAML:2.0:protocol:{root}");
+    let files = [("message.xml", xml.as_bytes()), ("certificate.der", certificate)];
+    let arguments = ["--verify", "--pubkey-cert-der", "certificate.der", "--id-attr:ID", &root];
+    let assertion = "urn:oasis:names:tc:SAML:2.0:assertion:Assertion";
+    let arguments = [&arguments[..], &["--id-attr:ID", assertion, "message.xml"]].concat();
+    run("xmlsec1", &arguments, &files).map(|output| output.status.success())
+}
 
-    if Command::new("xmlsec1").arg("--version").stdout(Stdio::null()).status().is_err() {
-        assert!(std::env::var_os("CI").is_none(), "xmlsec1 is not installed");
-        eprintln!("SKIPPED: xmlsec1 is not installed");
+/// What `xmlsec1` makes of a template and what is to be encrypted to this key; `None` as before.
+pub(crate) fn xmlsec1_encrypt(
+    template: &str,
+    plain: &str,
+    key: &[u8],
+    session_key: &str,
+) -> Option<String> {
+    let files =
+        [("template.xml", template.as_bytes()), ("plain.xml", plain.as_bytes()), ("key.der", key)];
+    let arguments = ["--encrypt", "--pubkey-der", "key.der", "--session-key", session_key];
+    let arguments = [&arguments[..], &["--xml-data", "plain.xml", "template.xml"]].concat();
+    let output = run("xmlsec1", &arguments, &files)?;
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Some(String::from_utf8(output.stdout).unwrap())
+}
+
+/// What `xmllint` makes of a document by this schema; `None` as before.
+pub(crate) fn xmllint(xml: &str, schema: &std::path::Path) -> Option<Result<(), String>> {
+    let arguments = ["--nonet", "--noout", "--schema", schema.to_str().unwrap(), "document.xml"];
+    let output = run("xmllint", &arguments, &[("document.xml", xml.as_bytes())])?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    Some(if output.status.success() { Ok(()) } else { Err(said) })
+}
+
+/// Runs a program beside these files.
+fn run(program: &str, arguments: &[&str], files: &[(&str, &[u8])]) -> Option<std::process::Output> {
+    use std::process::{Command, Stdio};
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    static COUNTER: AtomicU32 = AtomicU32::new(0);
+
+    if Command::new(program)
+        .arg("--version")
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_err()
+    {
+        assert!(std::env::var_os("CI").is_none(), "{program} is not installed");
+        eprintln!("SKIPPED: {program} is not installed");
         return None;
     }
-    static COUNTER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
-    let number = COUNTER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    let directory =
-        std::env::temp_dir().join(format!("partywall-saml-{}-{number}", std::process::id()));
+    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+    let name = format!("partywall-saml-{}-{number}", std::process::id());
+    let directory = std::env::temp_dir().join(name);
     std::fs::create_dir(&directory).unwrap();
-    let (message, pinned) = (directory.join("message.xml"), directory.join("certificate.der"));
-    std::fs::write(&message, xml).unwrap();
-    std::fs::write(&pinned, certificate).unwrap();
-    let output = Command::new("xmlsec1")
-        .args(["--verify", "--id-attr:ID", &format!("urn:oasis:names:tc:SAML:2.0:protocol:{root}")])
-        .args(["--id-attr:ID", "urn:oasis:names:tc:SAML:2.0:assertion:Assertion"])
-        .arg("--pubkey-cert-der")
-        .arg(&pinned)
-        .arg(&message)
-        .output()
-        .unwrap();
+    for (name, content) in files {
+        std::fs::write(directory.join(name), content).unwrap();
+    }
+    let output = Command::new(program).args(arguments).current_dir(&directory).output().unwrap();
     std::fs::remove_dir_all(&directory).unwrap();
-    Some(output.status.success())
+    Some(output)
 }
 
 /// An RSA private key of PKCS#1 as PKCS#8 has it (RFC 5958).

@@ -82,7 +82,7 @@ fn b48_a_comment_in_anothers_good_response_is_refused() {
     assert_eq!(verdict(short.as_bytes(), None, &[]), "comment");
 }
 
-fn vectors(path: &str) -> Option<PathBuf> {
+pub(crate) fn vectors(path: &str) -> Option<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors").join(path);
     if root.exists() {
         return Some(root);
