@@ -38,6 +38,8 @@ pub(crate) struct Args {
 pub(crate) enum ServeError {
     #[error(transparent)]
     Server(#[from] partywall_server::ConfigError),
+    #[error("server.free_mail: {0}")]
+    FreeMail(#[from] partywall_server::InvalidDomain),
     #[error("server.sealing_key: {0}")]
     SealingKey(#[source] SealError),
     #[error("server.database: {0}")]
@@ -188,6 +190,9 @@ pub(crate) fn settings(
     settings.tenant_hosts = section.tenant_hosts.as_deref().map(str::parse).transpose()?;
     settings.rates = section.rates.into();
     settings.proxies = Proxies::of(section.proxies.iter().map(String::as_str))?;
+    settings.dns_servers.clone_from(&section.dns_servers);
+    settings.free_mail =
+        section.free_mail.iter().map(|name| name.parse()).collect::<Result<_, _>>()?;
     settings.call_private_addresses = section.call_private_addresses;
     settings.mail = section.mail.as_ref().map(mail).transpose()?;
     // Its own tokens are trusted by the keys it signs them with, wherever else it is configured.

@@ -1,11 +1,12 @@
 //! What an operator decides about the server.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, net::SocketAddr, str::FromStr, time::Duration};
 
 use axum::http::Uri;
 use partywall::token::IssuerConfig;
 
 use crate::{
+    federation::domains::DomainName,
     keys::{KeyPolicy, SealingKey},
     mail::{InvalidMail, MailConfig},
     provider::TenantHosts,
@@ -39,6 +40,12 @@ pub struct ServerConfig {
     /// this machine, or in a private network. Whoever registers an application or a connection can
     /// then have requests sent there.
     pub call_private_addresses: bool,
+    /// Which name servers are asked about domains that tenants claim; the system's, where there are
+    /// none.
+    pub dns_servers: Vec<SocketAddr>,
+    /// Domains that no tenant may claim, nor any below them, beside those on our own list: anybody
+    /// can have an address there.
+    pub free_mail: Vec<DomainName>,
     /// Reverse proxies that are believed when they say whom they ask for.
     pub proxies: Proxies,
     /// Hosts that name a tenant, beside the issuer's own. None, where there are no such hosts.
@@ -69,6 +76,8 @@ impl ServerConfig {
             passwords: PasswordConfig::default(),
             mail: None,
             call_private_addresses: false,
+            dns_servers: Vec::new(),
+            free_mail: Vec::new(),
             proxies: Proxies::none(),
             tenant_hosts: None,
             rates: Rates::default(),

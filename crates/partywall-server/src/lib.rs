@@ -78,15 +78,16 @@ pub use control::{
     ApplicationCredentials, ApplicationId, ApplicationPatch, ApplicationStatus, AuditRecord,
     BillingReference, Branding, ClientAuthentication, ClientId, ClientSecret, Connection,
     ConnectionId, ConnectionPatch, ConnectionRules, ConnectionStatus, ControlError, ControlPlane,
-    Decoy, Email, Grant, IdentityProvider, InvalidAccount, InvalidApiKey, InvalidApplication,
-    InvalidConnection, InvalidMachine, InvalidPolicy, InvalidProfile, InvalidUser, LockPreview,
-    Machine, MachineCredentials, MachinePatch, MachineStatus, Metadata, NewApiKey, NewApplication,
-    NewConnection, NewMachine, NewOperatorKey, NewTenant, NewUser, OidcProfile, OidcProvider,
-    OpenError, OperatorKey, OperatorKeySecret, Registration, SamlProvider, Scope, SecurityRecord,
-    SessionRecord, SignInMethod, SignInPolicy, SignInSettings, SignedDecoy, SigningKeyRecord,
-    TENANT_ADMIN, Tenant, TenantPatch, TenantProfile, UpstreamMultiFactor, User, UserId, UserPatch,
-    UserStatus,
+    Decoy, Domain, DomainSeen, DomainStatus, Email, Grant, IdentityProvider, InvalidAccount,
+    InvalidApiKey, InvalidApplication, InvalidConnection, InvalidMachine, InvalidPolicy,
+    InvalidProfile, InvalidUser, LockPreview, Machine, MachineCredentials, MachinePatch,
+    MachineStatus, Metadata, NewApiKey, NewApplication, NewConnection, NewMachine, NewOperatorKey,
+    NewTenant, NewUser, OidcProfile, OidcProvider, OpenError, OperatorKey, OperatorKeySecret,
+    Registration, SamlProvider, Scope, SecurityRecord, SessionRecord, SignInMethod, SignInPolicy,
+    SignInSettings, SignedDecoy, SigningKeyRecord, TENANT_ADMIN, Tenant, TenantPatch,
+    TenantProfile, UpstreamMultiFactor, User, UserId, UserPatch, UserStatus,
 };
+pub use federation::domains::{DomainName, InvalidDomain};
 pub use keys::{
     KeyError, KeyPolicy, RingError, SealError, SealingKey, SigningAlgorithm, UnknownAlgorithm,
 };

@@ -155,7 +155,12 @@ impl Server {
 /// A chore that fails is tried again; what was in force stays so. Deliveries wait for others'
 /// servers and must not let anything else wait.
 async fn do_chores(control: ControlPlane) {
-    tokio::join!(keep_up(control.clone()), deliver(control.clone()), tell_logouts(control));
+    tokio::join!(
+        keep_up(control.clone()),
+        deliver(control.clone()),
+        look_at_domains(control.clone()),
+        tell_logouts(control),
+    );
 }
 
 async fn deliver(control: ControlPlane) {
@@ -166,6 +171,18 @@ async fn deliver(control: ControlPlane) {
         if let Err(error) = control.send_due_mail().await {
             let error = &error as &dyn std::error::Error;
             tracing::error!(error, "mail that is due cannot be sent");
+        }
+    }
+}
+
+async fn look_at_domains(control: ControlPlane) {
+    let mut look = tokio::time::interval(Duration::from_secs(10));
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        look.tick().await;
+        if let Err(error) = control.look_at_due_domains().await {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "domains that are due cannot be looked at");
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::{
 };
 
 pub(crate) mod client;
+mod domain;
 pub(crate) mod key;
 pub(crate) mod operator_key;
 pub(crate) mod tenant;

@@ -6,7 +6,7 @@ use partywall::{TenantStatus, Tier};
 use partywall_server::{NewTenant, Tenant};
 use serde_json::{Value, json};
 
-use super::{AdminError, Common, Desk, PAGE, each_page, read};
+use super::{AdminError, Common, Desk, PAGE, domain, each_page, read};
 use crate::terminal::Terminal;
 
 #[derive(clap::Args)]
@@ -55,6 +55,11 @@ enum Command {
     RevokeTokens {
         /// Its id or slug
         tenant: String,
+    },
+    /// Domains that tenants claim, and prove by a record in DNS
+    Domain {
+        #[command(subcommand)]
+        command: domain::Command,
     },
     /// Forget a tenant for good: its users, clients, sessions and policies
     Erase {
@@ -112,6 +117,7 @@ async fn act(desk: &Desk, command: &Command) -> Result<(), AdminError> {
             let tenant = control.bump_epoch(actor, tenant.id()).await?;
             desk.done(&object(&tenant), "every token issued so far is refused")
         }
+        Command::Domain { command } => domain::act(desk, command).await,
         Command::Erase { tenant, confirm } => {
             let tenant = desk.tenant(tenant).await?;
             if tenant.record.slug.as_str() != confirm {

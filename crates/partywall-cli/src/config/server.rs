@@ -13,6 +13,7 @@ pub(crate) use rates::AskedFor;
 
 use super::{Lasting, Reading, SecretRef, Secrets, document::Section, urls, values::OneOrMore};
 
+mod domains;
 mod people;
 mod rates;
 
@@ -50,6 +51,12 @@ pub(crate) struct Server {
     /// Reverse proxies that are believed when they say whom they ask for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) proxies: Vec<String>,
+    /// Who is asked about domains that tenants claim, instead of the system's name servers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) dns_servers: Vec<SocketAddr>,
+    /// Domains that no tenant may claim, beside those on the server's own list.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) free_mail: Vec<String>,
     /// Whether applications are told of logouts at addresses that are not public, too.
     pub(crate) call_private_addresses: bool,
     /// Where it gives up mail; without it nobody is invited by mail.
@@ -90,6 +97,8 @@ impl Server {
         let passwords = Passwords::read(&mut section);
         let rates = AskedFor::read(&mut section);
         let proxies = rates::read_proxies(&mut section);
+        let dns_servers = domains::read_dns_servers(&mut section);
+        let free_mail = domains::read_free_mail(&mut section);
         let private =
             section.optional::<bool>("call_private_addresses", "call_private_addresses = false");
         let tenant_hosts = rates::read_tenant_hosts(&mut section);
@@ -114,6 +123,8 @@ impl Server {
             passwords,
             rates,
             proxies,
+            dns_servers,
+            free_mail,
             call_private_addresses: private.is_some_and(Spanned::into_inner),
             tenant_hosts,
             mail,

@@ -10,8 +10,8 @@ use utoipa::{
 };
 
 use super::{
-    api_keys, applications, machines, memberships, sessions, sign_in, signing_keys, tenants, trail,
-    users,
+    api_keys, applications, domains, machines, memberships, sessions, sign_in, signing_keys,
+    tenants, trail, users,
 };
 use crate::control::{
     AdministratorPatch, ApplicationPatch, Branding, ControlPlane, MachinePatch, NewApiKey,
@@ -114,7 +114,7 @@ impl Endpoint {
 }
 
 pub(super) fn all() -> Vec<Endpoint> {
-    [of_tenants(), of_users(), of_clients(), of_sign_in(), of_the_vendor()]
+    [of_tenants(), of_users(), of_clients(), of_sign_in(), of_domains(), of_the_vendor()]
         .into_iter()
         .flatten()
         .collect()
@@ -430,6 +430,42 @@ fn of_sign_in() -> Vec<Endpoint> {
         .takes::<Branding>()
         .answers::<Branding>()
         .guarded(),
+    ]
+}
+
+fn of_domains() -> Vec<Endpoint> {
+    let (all, at) = ("/tenants/{tenant}/domains", "/tenants/{tenant}/domains/{domain}");
+    vec![
+        Endpoint::at("GET", all, ("listDomains", "The domains a tenant claims"), domains::list)
+            .pages::<domains::DomainView>(),
+        Endpoint::at(
+            "POST",
+            all,
+            ("claimDomain", "Claim a domain; the answer says what to publish to prove it"),
+            domains::claim,
+        )
+        .takes::<domains::Claim>()
+        .answers::<domains::DomainView>(),
+        Endpoint::at("GET", at, ("getDomain", "A domain and its record"), domains::get)
+            .answers::<domains::DomainView>(),
+        Endpoint::at(
+            "PATCH",
+            at,
+            ("updateDomain", "Say to which connection people at a domain are sent"),
+            domains::update,
+        )
+        .takes::<domains::Route>()
+        .answers::<domains::DomainView>()
+        .guarded(),
+        Endpoint::at("DELETE", at, ("removeDomain", "Give a domain up"), domains::remove).guarded(),
+        Endpoint::at(
+            "POST",
+            "/tenants/{tenant}/domains/{domain}/check",
+            ("checkDomain", "Ask DNS for a domain's record now"),
+            domains::check,
+        )
+        .answers::<domains::DomainView>()
+        .with(200),
     ]
 }
 

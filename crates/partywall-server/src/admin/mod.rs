@@ -22,6 +22,7 @@ mod api_keys;
 mod applications;
 mod body;
 mod caller;
+mod domains;
 mod endpoint;
 mod idempotency;
 mod machines;

@@ -171,6 +171,7 @@ fn of_control(error: &ControlError) -> Problem {
         | E::UnknownUser { .. }
         | E::UnknownApplication { .. }
         | E::UnknownConnection { .. }
+        | E::UnknownDomain { .. }
         | E::UnknownSession
         | E::UnknownOperatorKey { .. }
         | E::UnknownSigningKey { .. }
@@ -182,7 +183,9 @@ fn of_control(error: &ControlError) -> Problem {
             code: "changed-meanwhile",
             detail: Cow::Borrowed("it is not what If-Match says: read it again"),
         },
-        E::EmailTaken { .. } | E::SlugTaken { .. } => told(StatusCode::CONFLICT, "taken"),
+        E::EmailTaken { .. } | E::SlugTaken { .. } | E::DomainTaken { .. } => {
+            told(StatusCode::CONFLICT, "taken")
+        }
         E::NoSecret { .. }
         | E::UserStatus { .. }
         | E::NotInvited { .. }
@@ -191,6 +194,8 @@ fn of_control(error: &ControlError) -> Problem {
         | E::MachineRevoked { .. }
         | E::TooManyConnections
         | E::RedefinesIdentities { .. }
+        | E::DomainClaimed { .. }
+        | E::TooManyDomains
         | E::NotPendingErase { .. }
         | E::EpochsUsedUp { .. } => told(StatusCode::CONFLICT, "conflict"),
         E::SlugLikeId { .. }
@@ -205,6 +210,7 @@ fn of_control(error: &ControlError) -> Problem {
         )
         | E::Application(_)
         | E::Connection(_)
+        | E::Domain(_)
         | E::SignInPolicy(_)
         | E::Machine(_) => told(StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
         E::Storage(_) | E::Key(_) | E::Random(_) | E::Compile(_) | E::Mail(_) | E::Seal(_) => {

@@ -62,6 +62,7 @@ impl Plane {
             from: "id@id.test".to_owned(),
             credentials: None,
         });
+        config.dns_servers = vec!["127.0.0.1:9".parse().unwrap()];
         // Not so fast that it is the pace that is refused.
         config.rates.of_an_administrator = Rate { per_minute: 1_000_000, at_once: 1_000_000 };
         let clock = Arc::new(FixedClock::at(START));
@@ -157,6 +158,8 @@ impl Plane {
         let key = json!({ "holder": machine, "name": "script", "lasts_seconds": 3600 });
         let key = serde_json::from_value(key).unwrap();
         let key = control.create_api_key(&TESTER, &tenant, key).await.unwrap();
+        let domain = format!("{slug}-claims.test").parse().unwrap();
+        let domain = control.claim_domain(&TESTER, &tenant, domain, None).await.unwrap();
         let sid = format!("{slug:a<26}");
         let browser = Session {
             id_hash: slug.as_bytes().to_vec(),
@@ -188,6 +191,7 @@ impl Plane {
             ("application", application.client_id.to_string()),
             ("key", key.key.id.to_string()),
             ("session", sid),
+            ("domain", domain.name.to_string()),
         ]);
         Realm { tenant, token, ids }
     }
@@ -235,6 +239,8 @@ fn body_for(id: &str, realm: &Realm) -> Option<Value> {
         "putTenantIssuer" => json!({ "own": false }),
         "createUser" => json!({ "email": "new@acme.test", "name": "New", "roles": ["clerk"] }),
         "updateUser" => json!({ "name": "Augusta", "roles": ["accountant"] }),
+        "claimDomain" => json!({ "domain": "more.acme.test" }),
+        "updateDomain" => json!({ "connection": null }),
         "createMachine" => json!({ "name": "new", "roles": ["clerk"] }),
         "updateMachine" => json!({ "name": "other", "scopes": [] }),
         "createApiKey" => {

@@ -19,6 +19,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::{
     bundle::{CompileError, Publisher},
     config::{ConfigError, ServerConfig},
+    federation::domains::{DomainName, InvalidDomain, Resolver},
     keys::{
         BundleSigner, KeyError, KeyPurpose, KeyRing, RefreshKey, RingError, SealError, TokenKeys,
     },
@@ -50,6 +51,7 @@ pub use connection::{
 };
 pub use connection_changes::{ConnectionPatch, NewConnection};
 pub use decoy::{Decoy, SignedDecoy};
+pub use domain::{Domain, DomainSeen, DomainStatus};
 pub(crate) use grant::{GrantEnd, NewGrant};
 pub(crate) use machine::SecretHash;
 pub use machine::{
@@ -81,6 +83,8 @@ mod application_changes;
 mod connection;
 mod connection_changes;
 mod decoy;
+mod domain;
+mod domain_changes;
 mod grant;
 mod machine;
 mod machine_changes;
@@ -112,6 +116,7 @@ pub(crate) struct Inner {
     pub(crate) hasher: Hasher,
     pub(crate) post: Option<Post>,
     pub(crate) outbound: Arc<Outbound>,
+    pub(crate) resolver: Resolver,
     /// What the latest start of any server on this database asked for.
     policy: ArcSwap<Policy>,
     pub(crate) ring: KeyRing,
@@ -156,6 +161,7 @@ impl ControlPlane {
         let post = config.mail.as_ref().map(Post::to).transpose().map_err(ConfigError::Mail)?;
         let hasher = Hasher::start(&config.passwords, &random)?;
         let outbound = Arc::new(Outbound::new(config.call_private_addresses));
+        let resolver = Resolver::new(config.dns_servers.clone());
         let strangers = Strangers::new(&config.rates);
         let control = Self {
             inner: Arc::new(Inner {
@@ -165,6 +171,7 @@ impl ControlPlane {
                 hasher,
                 post,
                 outbound,
+                resolver,
                 db,
                 policy: ArcSwap::from_pointee(policy),
                 ring: KeyRing::default(),
@@ -375,6 +382,28 @@ pub enum ControlError {
         /// The connection.
         connection: ConnectionId,
     },
+    /// No such domain of that tenant's.
+    #[error("the tenant does not claim {domain}")]
+    UnknownDomain {
+        /// The domain asked for.
+        domain: DomainName,
+    },
+    /// The tenant claims that domain already.
+    #[error("the tenant claims {domain} already")]
+    DomainClaimed {
+        /// The domain.
+        domain: DomainName,
+    },
+    /// The record is there, and the domain is another tenant's. Only somebody who may edit its DNS
+    /// is told, and not whose it is.
+    #[error("{domain} is already proved by another organisation: contact support")]
+    DomainTaken {
+        /// The domain.
+        domain: DomainName,
+    },
+    /// A tenant claims too much.
+    #[error("a tenant may claim 200 domains: remove some first")]
+    TooManyDomains,
     /// The application has no secret to rotate.
     #[error("application {client} does not authenticate with a secret")]
     NoSecret {
@@ -472,6 +501,9 @@ pub enum ControlError {
     /// A secret could not be sealed or opened.
     #[error(transparent)]
     Seal(#[from] SealError),
+    /// Nobody can claim that domain.
+    #[error(transparent)]
+    Domain(#[from] InvalidDomain),
     /// The sign-in policy cannot be like that.
     #[error(transparent)]
     SignInPolicy(#[from] InvalidPolicy),
@@ -539,6 +571,8 @@ pub(crate) mod tests_support {
             ),
         );
         config.call_private_addresses = true;
+        // Nobody's: no test asks the system's.
+        config.dns_servers = vec!["127.0.0.1:9".parse().unwrap()];
         alter(&mut config);
         let clock = Arc::new(FixedClock::at(START));
         let control = ControlPlane::open(config, Arc::<FixedClock>::clone(&clock)).await.unwrap();

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::control::{ConnectionId, Email};
 
+pub(crate) mod domains;
 pub(crate) mod secrets;
 
 /// What a tenant's provider says of somebody, once its signature, its audience and its time were

@@ -14,11 +14,12 @@ use crate::control::User;
 /// Tables with rows about a tenant's users, before the users themselves: by (tenant, user).
 const ABOUT_USERS: [&str; 4] = ["consents", "session_proofs", "grants", "external_identities"];
 /// Tables with rows of a tenant, in an order that foreign keys allow.
-const OF_TENANTS: [&str; 14] = [
+const OF_TENANTS: [&str; 15] = [
     "consents",
     "session_proofs",
     "grants",
     "external_identities",
+    "domains",
     "connections",
     "api_keys",
     "single_use",

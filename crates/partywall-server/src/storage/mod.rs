@@ -44,6 +44,7 @@ pub(crate) mod consents;
 #[path = "../../tests/server/databases.rs"]
 pub(crate) mod databases;
 pub(crate) mod directory;
+pub(crate) mod domains;
 pub(crate) mod erasure;
 pub(crate) mod external_identities;
 pub(crate) mod grants;

@@ -1,19 +1,35 @@
 //! The admin API on both databases: each kind of change once, by an administrator over HTTP.
 
 use axum::{body::Body, http::Request};
-use partywall_server::{DatabaseConfig, NewMachine, NewOperatorKey};
+use partywall::TenantId;
+use partywall_server::{ClientId, DatabaseConfig, NewMachine, NewOperatorKey};
 use serde_json::{Value, json};
 
 use crate::support::{ISSUER, Plane, START, TESTER, config, sqlite};
 
-struct Desk<'p> {
+/// An administrator of a tenant, at the admin API.
+pub(crate) struct Desk<'p> {
     plane: &'p Plane,
+    /// Who asks.
+    client: ClientId,
     token: String,
     tenant: String,
 }
 
-impl Desk<'_> {
-    async fn ask(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
+impl<'p> Desk<'p> {
+    pub(crate) async fn of(plane: &'p Plane, tenant: &TenantId) -> Self {
+        let admin = NewMachine {
+            name: "admin".to_owned(),
+            roles: ["tenant-admin".into()].into(),
+            scopes: ["admin".parse().unwrap()].into(),
+        };
+        let admin = plane.control.create_machine(&TESTER, tenant, admin).await.unwrap();
+        let asked = plane.ask(&admin, &format!("&resource={ISSUER}/admin")).await.json();
+        let token = asked["access_token"].as_str().unwrap().to_owned();
+        Desk { plane, client: admin.client_id, token, tenant: tenant.to_string() }
+    }
+
+    pub(crate) async fn ask(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
         let mut request = Request::builder()
             .method(method)
             .uri(format!("/idp/admin/v1/tenants/{}{path}", self.tenant))
@@ -30,7 +46,7 @@ impl Desk<'_> {
         (reply.status.as_u16(), json)
     }
 
-    async fn done(&self, method: &str, path: &str, body: Value) -> Value {
+    pub(crate) async fn done(&self, method: &str, path: &str, body: Value) -> Value {
         let (status, json) = self.ask(method, path, body).await;
         assert!((200..300).contains(&status), "{method} {path}: {status} {json}");
         json
@@ -46,15 +62,7 @@ async fn m03_an_administrator_runs_a_tenant_on_sqlite() {
 pub(crate) async fn suite(database: DatabaseConfig) {
     let plane = Plane::open(config(database), START).await;
     let tenant = plane.tenant("acme").await;
-    let admin = NewMachine {
-        name: "admin".to_owned(),
-        roles: ["tenant-admin".into()].into(),
-        scopes: ["admin".parse().unwrap()].into(),
-    };
-    let admin = plane.control.create_machine(&TESTER, tenant.id(), admin).await.unwrap();
-    let asked = plane.ask(&admin, &format!("&resource={ISSUER}/admin")).await.json();
-    let token = asked["access_token"].as_str().unwrap().to_owned();
-    let desk = Desk { plane: &plane, token, tenant: tenant.id().to_string() };
+    let desk = Desk::of(&plane, tenant.id()).await;
 
     let new = json!({ "email": "ada@acme.test", "name": "Ada", "roles": ["clerk"] });
     let user = desk.done("POST", "/users", new.clone()).await;
@@ -109,7 +117,7 @@ pub(crate) async fn suite(database: DatabaseConfig) {
         .as_array()
         .unwrap()
         .iter()
-        .filter(|event| event["actor"] == admin.client_id.as_str())
+        .filter(|event| event["actor"] == desk.client.as_str())
         .map(|event| event["action"].as_str().unwrap())
         .collect();
     // L-01: each change above, newest first, and nothing else.

@@ -12,6 +12,8 @@ mod crash;
 #[cfg(test)]
 mod databases;
 #[cfg(test)]
+mod domains;
+#[cfg(test)]
 mod flood;
 #[cfg(test)]
 mod keys;
@@ -19,6 +21,9 @@ mod keys;
 mod mail;
 #[cfg(test)]
 mod metadata;
+#[cfg(test)]
+#[expect(dead_code, reason = "the unit tests use the rest")]
+mod name_server;
 #[cfg(test)]
 mod policy;
 #[cfg(test)]
