@@ -7,12 +7,15 @@ use std::{
     str::FromStr,
 };
 
-use partywall::{Role, TenantId, Timestamp};
+use partywall::{Role, TenantId, Timestamp, token::Algorithm};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::machine::roles_are_sound;
-use crate::random::{self, RandomError};
+use crate::{
+    federation,
+    random::{self, RandomError},
+};
 
 /// A connection's id: `c-` and 26 random characters. It is the `cid` of tokens, and part of the
 /// addresses its provider calls.
@@ -201,6 +204,38 @@ pub struct OidcProvider {
     /// The claim that lists groups; the profile's, where it says nothing.
     #[serde(default)]
     pub groups_claim: Option<String>,
+    /// The claim that is the e-mail address, where it is not `email`. Its address counts as not
+    /// verified.
+    #[serde(default)]
+    pub email_claim: Option<String>,
+    /// The algorithms it may sign ID tokens with; the profile's, where it says nothing.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<String>>)]
+    pub algorithms: Option<BTreeSet<Algorithm>>,
+    /// Google: the organisation whose accounts are meant, which every ID token must name (`hd`).
+    #[serde(default)]
+    pub hosted_domain: Option<String>,
+    /// Whether its UserInfo endpoint is asked, too; as the profile does, where it says nothing.
+    #[serde(default)]
+    pub user_info: Option<bool>,
+}
+
+impl OidcProvider {
+    /// Any provider, by its issuer and by who we are to it.
+    pub fn new(issuer: impl Into<String>, client_id: impl Into<String>) -> Self {
+        Self {
+            issuer: issuer.into(),
+            client_id: client_id.into(),
+            profile: OidcProfile::Generic,
+            scopes: None,
+            name_claim: None,
+            groups_claim: None,
+            email_claim: None,
+            algorithms: None,
+            hosted_domain: None,
+            user_info: None,
+        }
+    }
 }
 
 /// The habits of well-known providers.
@@ -336,7 +371,10 @@ impl IdentityProvider {
                 {
                     return Err(InvalidConnection::Issuer);
                 }
-                if is_name(&oidc.client_id, 255) { Ok(()) } else { Err(InvalidConnection::Client) }
+                if !is_name(&oidc.client_id, 255) {
+                    return Err(InvalidConnection::Client);
+                }
+                federation::oidc::check_profile(oidc).map_err(InvalidConnection::Profile)
             }
         }
     }
@@ -353,6 +391,7 @@ impl IdentityProvider {
                 before.issuer != after.issuer
                     || before.client_id != after.client_id
                     || before.profile != after.profile
+                    || before.hosted_domain != after.hosted_domain
             }
             _ => true,
         }
@@ -388,6 +427,9 @@ pub enum InvalidConnection {
         "the issuer must be an https address without query, the entity ID 1 to 1024 characters"
     )]
     Issuer,
+    /// The settings do not go with the profile.
+    #[error("{0}")]
+    Profile(&'static str),
     /// The client id.
     #[error("the client id must have 1 to 255 characters")]
     Client,
@@ -465,16 +507,7 @@ mod tests {
             saml(vec!["bm90IGEgY2VydGlmaWNhdGU=".to_owned()]).check(false),
             Err(InvalidConnection::Certificate(_))
         ));
-        let oidc = |issuer: &str| {
-            IdentityProvider::Oidc(OidcProvider {
-                issuer: issuer.to_owned(),
-                client_id: "us".to_owned(),
-                profile: OidcProfile::Generic,
-                scopes: None,
-                name_claim: None,
-                groups_claim: None,
-            })
-        };
+        let oidc = |issuer: &str| IdentityProvider::Oidc(OidcProvider::new(issuer, "us"));
         assert_eq!(oidc("https://idp.test/t/1").check(false), Ok(()));
         assert_eq!(oidc("http://idp.test").check(true), Ok(()));
         for refused in [

@@ -19,7 +19,10 @@ use tokio::sync::{Semaphore, watch};
 use crate::{
     bundle::{CompileError, Publisher},
     config::{ConfigError, ServerConfig},
-    federation::domains::{DomainName, InvalidDomain, Resolver},
+    federation::{
+        domains::{DomainName, InvalidDomain, Resolver},
+        oidc::Oidc,
+    },
     keys::{
         BundleSigner, KeyError, KeyPurpose, KeyRing, RefreshKey, RingError, SealError, TokenKeys,
     },
@@ -117,6 +120,7 @@ pub(crate) struct Inner {
     pub(crate) post: Option<Post>,
     pub(crate) outbound: Arc<Outbound>,
     pub(crate) resolver: Resolver,
+    pub(crate) oidc: Oidc,
     /// What the latest start of any server on this database asked for.
     policy: ArcSwap<Policy>,
     pub(crate) ring: KeyRing,
@@ -170,6 +174,7 @@ impl ControlPlane {
                 random,
                 hasher,
                 post,
+                oidc: Oidc::new(Arc::clone(&outbound)),
                 outbound,
                 resolver,
                 db,

@@ -16,17 +16,19 @@ use serde::{Deserialize, Serialize};
 use crate::control::{ConnectionId, Email};
 
 pub(crate) mod domains;
+pub(crate) mod oidc;
 pub(crate) mod secrets;
 
 /// What a tenant's provider says of somebody, once its signature, its audience and its time were
 /// found good. Everything here is the provider's word and is believed within its tenant only.
-#[expect(dead_code, reason = "signing in through a connection is the next change")]
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct Upstream {
     /// `iss`, or the provider's entity ID: the one that is registered.
     pub(crate) issuer: String,
     /// `sub`, or the name identifier with its qualifiers; byte for byte.
     pub(crate) subject: String,
+    /// The subject as people read it, which may be less than all of it.
+    pub(crate) login: String,
     pub(crate) email: Option<UnverifiedEmail>,
     pub(crate) name: Option<String>,
     /// As the provider names them. They give the roles that the tenant allows them to.

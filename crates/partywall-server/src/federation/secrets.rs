@@ -1,8 +1,6 @@
 //! What a connection keeps to itself: the client secret its provider gave out, or our own private
 //! keys for it. Sealed for this tenant and this connection, so that no row opens in another's place.
 
-#![expect(dead_code, reason = "signing in through a connection is the next change")]
-
 use base64ct::{Base64, Encoding};
 use partywall::{TenantId, Timestamp};
 use serde::{Deserialize, Serialize};

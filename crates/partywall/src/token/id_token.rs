@@ -27,8 +27,9 @@ pub struct IdTokenRules<'a> {
     /// Claims that must have exactly this value, for instance `tid`: they tell the tenants of one
     /// issuer apart, and its ID tokens from its other tokens.
     pub fixed: &'a [(&'a str, &'a str)],
-    /// How long ago, at most, the person may have shown who they are, where we asked (`max_age`).
-    pub max_age: Option<Duration>,
+    /// Since when the person must have shown who they are, where we asked for it: `max_age` before
+    /// the request.
+    pub shown_since: Option<Timestamp>,
     /// The access token that came with it: where there is an `at_hash`, it is of this one.
     pub access_token: Option<&'a str>,
 }
@@ -114,7 +115,7 @@ pub fn verify_id_token(
         check_access_token(&claims, header.alg, access_token)?;
     }
     let auth_time = claims.auth_time()?;
-    check_max_age(auth_time, rules.max_age, now)?;
+    check_auth_time(auth_time, rules.shown_since, now)?;
     let subject = claims.required_text("sub")?;
     if subject.len() > MAX_SUBJECT || subject.chars().any(char::is_control) {
         return Err(TokenError::invalid("sub", "expected 1 to 255 visible characters"));
@@ -174,17 +175,17 @@ fn check_access_token(
 }
 
 /// Step 13.
-fn check_max_age(
+fn check_auth_time(
     auth_time: Option<Timestamp>,
-    max_age: Option<Duration>,
+    since: Option<Timestamp>,
     now: Timestamp,
 ) -> Result<(), TokenError> {
-    let Some(max_age) = max_age else { return Ok(()) };
-    let shown = auth_time.ok_or_else(|| TokenError::missing("auth_time"))?;
-    if shown > now + LEEWAY {
+    if auth_time.is_some_and(|shown| shown > now + LEEWAY) {
         return Err(TokenError::invalid("auth_time", "it is in the future"));
     }
-    if shown + max_age + LEEWAY < now {
+    let Some(since) = since else { return Ok(()) };
+    let shown = auth_time.ok_or_else(|| TokenError::missing("auth_time"))?;
+    if shown + LEEWAY < since {
         return Err(TokenError::invalid("auth_time", "it is longer ago than was asked for"));
     }
     Ok(())

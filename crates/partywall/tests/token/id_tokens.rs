@@ -1,7 +1,5 @@
 //! ID tokens of providers whose client we are (OIDC Core 3.1.3.7).
 
-use std::time::Duration;
-
 use partywall::{
     Timestamp,
     token::{Algorithm, IdToken, IdTokenRules, KeySet, TokenError, verify_id_token},
@@ -19,7 +17,7 @@ const RULES: IdTokenRules<'_> = IdTokenRules {
     algorithms: &[Algorithm::Es256],
     nonce: NONCE,
     fixed: &[],
-    max_age: None,
+    shown_since: None,
     access_token: None,
 };
 
@@ -218,13 +216,15 @@ fn f08_an_access_token_is_the_one_it_came_with() {
 
 #[test]
 fn f08_who_asked_for_a_new_sign_in_is_told_when_it_was() {
-    let rules = IdTokenRules { max_age: Some(Duration::from_secs(120)), ..RULES };
+    let rules = IdTokenRules { shown_since: Some(Timestamp(NOW - 120)), ..RULES };
     let at = |value: Value| code(&signed(&with(claims(), "auth_time", value)), &rules);
     assert_eq!(at((NOW - 180).into()), "accepted");
     assert_eq!(at((NOW - 181).into()), "claim_invalid");
     assert_eq!(at((NOW + 61).into()), "claim_invalid");
     assert_eq!(at(Value::Null), "claim_missing");
     assert_eq!(at("now".into()), "claim_wrong_type");
-    // Who did not ask is not told.
+    // Who did not ask need not be told, and is not told about tomorrow.
     assert_eq!(code(&signed(&claims()), &RULES), "accepted");
+    let tomorrow = with(claims(), "auth_time", (NOW + 61).into());
+    assert_eq!(code(&signed(&tomorrow), &RULES), "claim_invalid");
 }
