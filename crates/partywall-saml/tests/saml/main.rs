@@ -7,6 +7,7 @@
 
 mod book;
 mod encryption;
+mod judges;
 mod known;
 mod logout;
 mod metadata;
