@@ -183,23 +183,28 @@ pub struct Rates {
     pub of_a_tenant: Rate,
     /// Of the admin API, by one administrator or operator.
     pub of_an_administrator: Rate,
+    /// Of SCIM, by the identity providers of one tenant.
+    pub of_scim: Rate,
 }
 
 impl Rates {
     fn check(&self) -> Result<(), ConfigError> {
-        let Self { of_a_network, of_a_tenant, of_an_administrator } = self;
-        [of_a_network, of_a_tenant, of_an_administrator].into_iter().try_for_each(Rate::check)
+        let Self { of_a_network, of_a_tenant, of_an_administrator, of_scim } = self;
+        [of_a_network, of_a_tenant, of_an_administrator, of_scim]
+            .into_iter()
+            .try_for_each(Rate::check)
     }
 }
 
 impl Default for Rates {
     /// 600 a minute and 1,000 at once from a network, which is a large office on Monday morning;
-    /// ten times that for a tenant; 200 a second for an administrator.
+    /// ten times that for a tenant; 200 a second for an administrator; 100 for SCIM.
     fn default() -> Self {
         Self {
             of_a_network: Rate { per_minute: 600, at_once: 1_000 },
             of_a_tenant: Rate { per_minute: 6_000, at_once: 10_000 },
             of_an_administrator: Rate { per_minute: 12_000, at_once: 200 },
+            of_scim: Rate { per_minute: 6_000, at_once: 1_000 },
         }
     }
 }

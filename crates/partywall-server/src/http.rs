@@ -24,9 +24,19 @@ use crate::{admin::Problem, control::ControlPlane, random, rate::Network};
 /// Bounds what a request may send and how long its answer may take, and makes every error that an
 /// endpoint does not word itself a generic one (L-05).
 pub(crate) fn guard(router: Router, control: &ControlPlane, timeout: Duration) -> Router {
+    guard_with(router, control, timeout, MAX_BODY)
+}
+
+/// As [`guard`], for what is sent up to `max_body` bytes.
+pub(crate) fn guard_with(
+    router: Router,
+    control: &ControlPlane,
+    timeout: Duration,
+    max_body: usize,
+) -> Router {
     router
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, timeout))
-        .layer(RequestBodyLimitLayer::new(MAX_BODY))
+        .layer(RequestBodyLimitLayer::new(max_body))
         .layer(from_fn(refuse_token_in_query))
         .layer(from_fn_with_state(control.clone(), answer_with_request_id))
 }
@@ -89,9 +99,10 @@ async fn answer_with_request_id(
     // Ours are JSON, or pages for people; what the framework says by itself is neither.
     let kind = response.headers().get(CONTENT_TYPE);
     let json = kind == Some(&HeaderValue::from_static("application/json"));
+    let scim = kind == Some(&HeaderValue::from_static(crate::scim::MEDIA_TYPE));
     let page = kind == Some(&HeaderValue::from_static(PAGE));
     let unworded = status.is_client_error() && !json;
-    if (status.is_server_error() || unworded) && !page {
+    if (status.is_server_error() || unworded) && !page && !scim {
         // Whatever went wrong inside is in the log, under this id.
         let body = Json(json!({ "error": error_code(status), "request_id": id }));
         let (mut parts, _) = response.into_parts();

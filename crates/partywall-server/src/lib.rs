@@ -62,7 +62,6 @@ mod outbound;
 mod provider;
 mod random;
 mod rate;
-#[expect(dead_code, reason = "asked by the endpoints, which are the next change")]
 mod scim;
 mod secret;
 mod server;
@@ -80,12 +79,13 @@ pub use control::{
     ConnectionId, ConnectionPatch, ConnectionRules, ConnectionStatus, ControlError, ControlPlane,
     Decoy, Domain, DomainSeen, DomainStatus, Email, Grant, IdentityProvider, InvalidAccount,
     InvalidApiKey, InvalidApplication, InvalidConnection, InvalidMachine, InvalidPolicy,
-    InvalidProfile, InvalidUser, LockPreview, Machine, MachineCredentials, MachinePatch,
-    MachineStatus, Metadata, NewApiKey, NewApplication, NewConnection, NewMachine, NewOperatorKey,
-    NewTenant, NewUser, OidcProfile, OidcProvider, OpenError, OperatorKey, OperatorKeySecret,
-    Registration, SamlProvider, Scope, SecurityRecord, SessionRecord, SignInMethod, SignInPolicy,
-    SignInSettings, SignedDecoy, SigningKeyRecord, TENANT_ADMIN, Tenant, TenantPatch,
-    TenantProfile, UpstreamMultiFactor, User, UserId, UserPatch, UserStatus,
+    InvalidProfile, InvalidScimToken, InvalidUser, LockPreview, Machine, MachineCredentials,
+    MachinePatch, MachineStatus, Metadata, NewApiKey, NewApplication, NewConnection, NewMachine,
+    NewOperatorKey, NewScimToken, NewTenant, NewUser, OidcProfile, OidcProvider, OpenError,
+    OperatorKey, OperatorKeySecret, Registration, SamlProvider, ScimToken, ScimTokenCredentials,
+    ScimTokenId, Scope, SecurityRecord, SessionRecord, SignInMethod, SignInPolicy, SignInSettings,
+    SignedDecoy, SigningKeyRecord, TENANT_ADMIN, Tenant, TenantPatch, TenantProfile,
+    UpstreamMultiFactor, User, UserId, UserPatch, UserStatus,
 };
 pub use federation::domains::{DomainName, InvalidDomain};
 pub use keys::{

@@ -10,10 +10,10 @@ use crate::{
     connections::{self, Service},
     control::ControlPlane,
     health,
-    http::guard,
+    http::{guard, guard_with},
     login,
     provider::{self, logout::Telling},
-    storage,
+    scim, storage,
 };
 
 /// Serves a [`ControlPlane`] over HTTP.
@@ -40,6 +40,7 @@ impl Server {
     pub fn router(&self) -> Router {
         self.provider_router()
             .merge(self.admin_router())
+            .merge(self.scim_router())
             .merge(self.bundle_router())
             .merge(self.health_router())
     }
@@ -73,6 +74,13 @@ impl Server {
             .merge(login::routes(&self.control))
             .with_state(self.control.clone());
         guard(routes, &self.control, Duration::from_secs(10))
+    }
+
+    /// The SCIM endpoints: for tenants' own identity providers, each of which shows a token of its
+    /// connection.
+    pub fn scim_router(&self) -> Router {
+        let routes = scim::routes(&self.control).with_state(self.control.clone());
+        guard_with(routes, &self.control, Duration::from_secs(30), scim::MAX_BODY)
     }
 
     /// The bundle's endpoints: for enforcement points. A bundle lists every tenant by name, so
@@ -124,7 +132,11 @@ impl Server {
         shutdown: impl Future<Output = ()> + Send + 'static,
     ) -> io::Result<()> {
         let connections = (connections::at_most() / 2).max(1);
-        let public = self.provider_router().merge(self.admin_router()).merge(self.health_router());
+        let public = self
+            .provider_router()
+            .merge(self.admin_router())
+            .merge(self.scim_router())
+            .merge(self.health_router());
         let provider = Service { listener, router: public, connections };
         let inside = self.bundle_router().merge(self.metrics_router()).merge(self.health_router());
         let bundle = Service { listener: bundle_listener, router: inside, connections };

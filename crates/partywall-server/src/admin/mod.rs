@@ -15,6 +15,7 @@ use axum::{
 };
 
 use crate::control::ControlPlane;
+pub(crate) use precondition::etag;
 use problem::ApiError;
 pub(crate) use problem::Problem;
 
@@ -34,6 +35,8 @@ mod precondition;
 mod problem;
 #[cfg(test)]
 mod robot;
+#[expect(dead_code, reason = "routed together with connections")]
+mod scim_tokens;
 mod sessions;
 mod sign_in;
 mod signing_keys;

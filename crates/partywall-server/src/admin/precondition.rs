@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::ApiError;
 
 /// What a representation is known by: changes with anything in it.
-pub(super) fn etag(view: &impl Serialize) -> String {
+pub(crate) fn etag(view: &impl Serialize) -> String {
     let text = serde_json::to_vec(view).unwrap_or_default();
     let hash = digest(&SHA256, &text);
     let tag: String = hash.as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect();

@@ -14,7 +14,7 @@ use axum::{
 use serde_json::json;
 
 use crate::{
-    control::{ControlError, InvalidApiKey},
+    control::{ControlError, InvalidApiKey, InvalidScimToken},
     keys::KeyError,
     rate::TooFast,
     storage::StorageError,
@@ -175,6 +175,7 @@ fn of_control(error: &ControlError) -> Problem {
         | E::UnknownSession
         | E::UnknownOperatorKey { .. }
         | E::UnknownSigningKey { .. }
+        | E::ScimToken(InvalidScimToken::Id | InvalidScimToken::Unknown)
         | E::ApiKey(InvalidApiKey::Id | InvalidApiKey::Unknown) => ApiError::NotFound.problem(),
         // Whether somebody else's thing is there is not for the body to find out either.
         E::ApiKey(InvalidApiKey::Holder) => ApiError::NotFound.problem(),
@@ -193,6 +194,7 @@ fn of_control(error: &ControlError) -> Problem {
         | E::ApplicationRevoked { .. }
         | E::MachineRevoked { .. }
         | E::TooManyConnections
+        | E::ScimToken(InvalidScimToken::TooMany)
         | E::RedefinesIdentities { .. }
         | E::DomainClaimed { .. }
         | E::TooManyDomains
@@ -208,6 +210,7 @@ fn of_control(error: &ControlError) -> Problem {
             | InvalidApiKey::Scopes
             | InvalidApiKey::Lifetime,
         )
+        | E::ScimToken(InvalidScimToken::Lifetime)
         | E::Application(_)
         | E::Connection(_)
         | E::Domain(_)

@@ -97,6 +97,18 @@ impl Email {
         &self.0
     }
 
+    /// Of a user whose provider says no address: one that no mail reaches (RFC 2606 2), and that
+    /// nobody else has.
+    pub(crate) fn nowhere(user: &super::UserId) -> Self {
+        let name = user.as_str().trim_start_matches("u:");
+        Self(format!("{name}@{NOWHERE}"))
+    }
+
+    /// Whether mail could reach it.
+    pub(crate) fn is_somewhere(&self) -> bool {
+        self.domain() != NOWHERE
+    }
+
     /// What stands behind the `@`.
     pub fn domain(&self) -> &str {
         self.0.rsplit_once('@').map_or("", |(_, domain)| domain)
@@ -147,6 +159,8 @@ impl fmt::Display for Email {
         f.write_str(&self.0)
     }
 }
+
+const NOWHERE: &str = "no-address.invalid";
 
 /// Why an account, or a part of one, was refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]

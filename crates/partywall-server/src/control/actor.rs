@@ -2,7 +2,7 @@
 
 use partywall::{Role, TenantId};
 
-use super::{ClientId, UserId};
+use super::{ClientId, ConnectionId, UserId};
 
 /// Who changes something, as the audit trail names them.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -23,6 +23,13 @@ pub enum Actor {
         /// Which one.
         client: ClientId,
     },
+    /// A tenant's own identity provider, by SCIM.
+    Connection {
+        /// The tenant.
+        tenant: TenantId,
+        /// Which one.
+        connection: ConnectionId,
+    },
     /// The system itself: a scheduled task, a command.
     System(&'static str),
 }
@@ -34,6 +41,7 @@ impl Actor {
             Self::Operator(_) => "operator",
             Self::TenantAdministrator { .. } => "tenant_administrator",
             Self::Machine { .. } => "machine",
+            Self::Connection { .. } => "connection",
             Self::System(_) => "system",
         }
     }
@@ -44,6 +52,7 @@ impl Actor {
             Self::Operator(name) => name,
             Self::TenantAdministrator { user, .. } => user.as_str(),
             Self::Machine { client, .. } => client.as_str(),
+            Self::Connection { connection, .. } => connection.as_str(),
             Self::System(task) => task,
         }
     }

@@ -304,7 +304,6 @@ impl ConnectionRules {
 
     /// What somebody in `groups` may be, who was `before`. Roles that the provider's groups give
     /// are exactly those their groups give now; others stay.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the next change"))]
     pub(crate) fn roles_of(&self, before: &BTreeSet<Role>, groups: &[String]) -> BTreeSet<Role> {
         let governed: BTreeSet<&Role> = self.group_roles.values().flatten().collect();
         let given = groups.iter().filter_map(|group| self.group_roles.get(group)).flatten();

@@ -16,8 +16,8 @@ use crate::{
     federation::secrets::Secrets,
     secret::Secret,
     storage::{
-        AuditEvent, StorageError, connections, domains, external_identities, grants, sessions,
-        tenants,
+        AuditEvent, StorageError, connections, domains, external_identities, grants, scim_groups,
+        scim_tokens, scim_users, sessions, tenants,
     },
 };
 
@@ -238,6 +238,9 @@ impl ControlPlane {
         let ended = self.end_all_through(change.rows(), tenant, id).await?;
         external_identities::forget_all_of(change.rows(), tenant, id).await?;
         domains::forget_connection(change.rows(), tenant, id).await?;
+        scim_groups::forget_all_of(change.rows(), tenant, id).await?;
+        scim_users::forget_all_of(change.rows(), tenant, id).await?;
+        scim_tokens::forget_all_of(change.rows(), tenant, id).await?;
         connections::delete(change.rows(), tenant, id).await?;
         let event = AuditEvent {
             actor,

@@ -70,6 +70,10 @@ pub use application_changes::ApplicationPatch;
 pub use machine_changes::MachinePatch;
 pub(crate) use operator_key::PREFIX as OPERATOR_KEY;
 pub use operator_key::{NewOperatorKey, OperatorKey, OperatorKeySecret};
+pub(crate) use scim_token::PresentedScimToken;
+pub use scim_token::{
+    InvalidScimToken, NewScimToken, ScimToken, ScimTokenCredentials, ScimTokenId,
+};
 pub use session::SessionRecord;
 pub use sign_in_settings::{LockPreview, SignInSettings};
 pub use signing_keys::SigningKeyRecord;
@@ -95,6 +99,7 @@ mod opening;
 mod operator_key;
 pub(crate) mod own_issuer;
 mod revocation;
+mod scim_token;
 mod session;
 mod sign_in_policy;
 mod sign_in_settings;
@@ -497,6 +502,9 @@ pub enum ControlError {
     /// There is no such API key, or there cannot be.
     #[error(transparent)]
     ApiKey(#[from] InvalidApiKey),
+    /// There is no such SCIM token, or there cannot be.
+    #[error(transparent)]
+    ScimToken(#[from] InvalidScimToken),
     /// The application cannot be like that.
     #[error(transparent)]
     Application(#[from] InvalidApplication),

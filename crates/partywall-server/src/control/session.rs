@@ -107,7 +107,7 @@ impl ControlPlane {
             actor,
             tenant: Some(tenant),
             action: "session.revoke_all",
-            detail: json!({ "user": user, "sessions": ended.len() }),
+            detail: json!({ "user": user, "sessions": ended.sessions.len() }),
         };
         self.commit(change, event).await?;
         Ok(())

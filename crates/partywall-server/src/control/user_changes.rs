@@ -202,12 +202,12 @@ impl ControlPlane {
         tenant: &TenantId,
         user: &UserId,
         now: Timestamp,
-    ) -> Result<Vec<String>, StorageError> {
-        let sids = sessions::end_all_of_user(db, tenant, user, now).await?;
+    ) -> Result<ShutOut, StorageError> {
+        let sessions = sessions::end_all_of_user(db, tenant, user, now).await?;
         let why = GrantEnd::Withdrawn.as_str();
-        grants::revoke_all_of(db, tenant, user, None, why, now).await?;
+        let grants = grants::revoke_all_of(db, tenant, user, None, why, now).await?;
         self.refuse_tokens_of(db, tenant, user.as_str(), now).await?;
-        Ok(sids)
+        Ok(ShutOut { sessions, grants })
     }
 
     /// Refuses every access token a subject was issued so far, in the caller's change.
@@ -225,6 +225,14 @@ impl ControlPlane {
         let revocation = Revocation::Subject { tenant, subject, until, keep_until };
         revocations::add(db, revocation, now).await
     }
+}
+
+/// What somebody had who was shut out.
+pub(crate) struct ShutOut {
+    /// The sessions, by name.
+    pub(crate) sessions: Vec<String>,
+    /// How many grants.
+    pub(crate) grants: u64,
 }
 
 #[cfg(test)]

@@ -81,7 +81,11 @@ pub(super) async fn about<'u>(
     user: &'u User,
     wanted: &BTreeSet<Claim>,
 ) -> Result<UserClaims<'u>, StorageError> {
-    let has = |claim| wanted.contains(&claim);
+    // Nobody is told an address that is none.
+    let has = |claim| match claim {
+        Claim::Email | Claim::EmailVerified => wanted.contains(&claim) && user.email.is_somewhere(),
+        Claim::Name | Claim::UpdatedAt => wanted.contains(&claim),
+    };
     let account = match &user.account {
         Some(account) if has(Claim::EmailVerified) => accounts::find(db, account).await?,
         _ => None,

@@ -43,6 +43,11 @@ pub(crate) enum ScimError {
     /// The connection or its tenant is not in use.
     #[error("{0}")]
     Forbidden(&'static str),
+    /// The tenant's last administrator would be gone.
+    #[error(
+        "this would take away the tenant's last active administrator: let there be another one first"
+    )]
+    LastAdministrator,
     /// Nothing of this connection's has that id.
     #[error("there is no such resource")]
     NotFound,
@@ -55,6 +60,9 @@ pub(crate) enum ScimError {
     /// The body is neither `application/scim+json` nor `application/json`.
     #[error("expected application/scim+json or application/json")]
     MediaType,
+    /// More operations than are done at once (RFC 7644 3.7.4).
+    #[error("a bulk request has up to {} operations", super::bulk::MAX_OPERATIONS)]
+    BulkTooLarge,
     /// The body is larger than anything read here.
     #[error("the body is larger than {} bytes", super::MAX_BODY)]
     TooLarge,
@@ -82,15 +90,25 @@ impl ScimError {
             Self::TooMuch(_) => (StatusCode::BAD_REQUEST, Some("tooMany")),
             Self::Uniqueness(_) => (StatusCode::CONFLICT, Some("uniqueness")),
             Self::Unauthorized => (StatusCode::UNAUTHORIZED, None),
-            Self::Forbidden(_) => (StatusCode::FORBIDDEN, None),
+            Self::Forbidden(_) | Self::LastAdministrator => (StatusCode::FORBIDDEN, None),
             Self::NotFound => (StatusCode::NOT_FOUND, None),
             Self::Method => (StatusCode::METHOD_NOT_ALLOWED, None),
             Self::Precondition => (StatusCode::PRECONDITION_FAILED, None),
             Self::MediaType => (StatusCode::UNSUPPORTED_MEDIA_TYPE, None),
-            Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, None),
+            Self::TooLarge | Self::BulkTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, None),
             Self::NotImplemented(_) => (StatusCode::NOT_IMPLEMENTED, None),
             Self::TooFast(_) => (StatusCode::TOO_MANY_REQUESTS, None),
             Self::Inside(_) => (StatusCode::INTERNAL_SERVER_ERROR, None),
+        }
+    }
+
+    /// Says in the log why somebody was refused.
+    pub(crate) fn log(&self) {
+        if let Self::Inside(source) = self {
+            let source: &(dyn std::error::Error + 'static) = &**source;
+            tracing::error!(error = source, "a SCIM request failed");
+        } else {
+            tracing::info!(event = "scim.refused", reason = %self);
         }
     }
 
@@ -124,11 +142,7 @@ impl From<StorageError> for ScimError {
 impl IntoResponse for ScimError {
     fn into_response(self) -> Response {
         let (status, _) = self.status();
-        if let Self::Inside(source) = &self {
-            tracing::error!(error = source as &dyn std::error::Error, "a SCIM request failed");
-        } else {
-            tracing::info!(event = "scim.refused", reason = %self);
-        }
+        self.log();
         let kind = (header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         let mut response = (status, [kind], self.body().to_string()).into_response();
         let headers = response.headers_mut();

@@ -135,6 +135,24 @@ pub(crate) async fn revoke(
     Ok(revoked.rows_affected == 1)
 }
 
+/// Ends every key of one holder for good, and says how many those were.
+pub(crate) async fn revoke_all_of(
+    db: &impl ConnectionTrait,
+    tenant: &TenantId,
+    holder: &ApiKeyHolder,
+) -> Result<u64, StorageError> {
+    let revoked = Entity::update_many()
+        .col_expr(Column::Status, Expr::value(ApiKeyStatus::Revoked.as_str()))
+        .col_expr(Column::SecretHash, Expr::value(Vec::<u8>::new()))
+        .col_expr(Column::Version, Expr::col(Column::Version).add(1))
+        .filter(Column::TenantId.eq(tenant.as_str()))
+        .filter(Column::Subject.eq(holder.as_str()))
+        .filter(Column::Status.eq(ApiKeyStatus::Active.as_str()))
+        .exec(db)
+        .await?;
+    Ok(revoked.rows_affected)
+}
+
 /// Notes that a key was used.
 pub(crate) async fn note_use(
     db: &impl ConnectionTrait,

@@ -12,14 +12,19 @@ use super::{StorageError, signing_keys, users};
 use crate::control::User;
 
 /// Tables with rows about a tenant's users, before the users themselves: by (tenant, user).
-const ABOUT_USERS: [&str; 4] = ["consents", "session_proofs", "grants", "external_identities"];
+const ABOUT_USERS: [&str; 6] =
+    ["consents", "session_proofs", "grants", "external_identities", "scim_members", "scim_users"];
 /// Tables with rows of a tenant, in an order that foreign keys allow.
-const OF_TENANTS: [&str; 15] = [
+const OF_TENANTS: [&str; 19] = [
     "consents",
     "session_proofs",
     "grants",
     "external_identities",
     "domains",
+    "scim_members",
+    "scim_groups",
+    "scim_users",
+    "scim_tokens",
     "connections",
     "api_keys",
     "single_use",
@@ -105,9 +110,13 @@ mod tests {
 
     use super::*;
     use crate::{
-        Actor, ControlPlane, NewTenant, NewUser, SignInPolicy,
+        Actor, ConnectionId, ControlPlane, NewTenant, NewUser, SignInPolicy,
         control::tests_support::control,
-        storage::catalogue::{self, texts},
+        storage::{
+            catalogue::{self, texts},
+            scim_groups::{self, ScimGroup},
+            scim_users::{self, ScimUser},
+        },
     };
     use partywall::TenantStatus;
 
@@ -175,6 +184,7 @@ mod tests {
         }))
         .unwrap();
         let connection = control.create_connection(&ACTOR, &tenant, connection).await.unwrap().id;
+        described(control, &user, &connection).await;
         // The rest as rows: whatever columns a table has, and a value for each that must be there.
         let db = control.inner.db.reader();
         let account = user.account.clone().unwrap();
@@ -209,6 +219,35 @@ mod tests {
                 .unwrap();
         }
         (tenant, user)
+    }
+
+    /// What a provider says by SCIM of a user and its group, which refer to each other.
+    async fn described(control: &ControlPlane, user: &User, connection: &ConnectionId) {
+        let db = control.inner.db.reader();
+        let (now, tenant) = (control.now(), user.tenant.clone());
+        let attributes = serde_json::json!({ "userName": user.email });
+        let attributes = attributes.as_object().unwrap().clone();
+        let one = ScimUser {
+            user: user.clone(),
+            connection: connection.clone(),
+            attributes,
+            created_at: now,
+            changed_at: now,
+            version: 1,
+        };
+        scim_users::insert(db, &one).await.unwrap();
+        let group = ScimGroup {
+            tenant,
+            connection: connection.clone(),
+            id: "clerks".to_owned(),
+            display_name: "Clerks".to_owned(),
+            external_id: None,
+            created_at: now,
+            changed_at: now,
+            version: 1,
+        };
+        scim_groups::insert(db, &group).await.unwrap();
+        scim_groups::add_members(db, &group, &[user.id.as_str()]).await.unwrap();
     }
 
     async fn count(db: &impl ConnectionTrait, table: &str, column: &str, id: &str) -> u64 {

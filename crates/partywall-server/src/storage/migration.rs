@@ -6,6 +6,7 @@ mod m0001_first_form;
 mod m0002_audit_by_generation;
 mod m0003_people_and_sign_in;
 mod m0004_federation;
+mod m0005_scim;
 mod m0006_domains;
 
 pub(crate) struct Migrator;
@@ -18,6 +19,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0002_audit_by_generation::Migration),
             Box::new(m0003_people_and_sign_in::Migration),
             Box::new(m0004_federation::Migration),
+            Box::new(m0005_scim::Migration),
             Box::new(m0006_domains::Migration),
         ]
     }

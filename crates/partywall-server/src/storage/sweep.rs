@@ -155,7 +155,7 @@ mod tests {
         let mut found = catalogue::tables(db.reader()).await;
         found.retain(|_, columns| columns.iter().any(|column| column.name == "expires_at"));
         // Administrators see when a key ran out.
-        for kept in ["api_keys", "operator_keys"] {
+        for kept in ["api_keys", "operator_keys", "scim_tokens"] {
             assert!(found.remove(kept).is_some());
         }
         let swept: std::collections::BTreeSet<&str> =

@@ -11,7 +11,7 @@ use super::{
     sign_in_policies::{self, SignInSettings},
     signed, tenants, unsigned,
 };
-use crate::control::{AccountId, AccountStatus, User, UserId, UserStatus};
+use crate::control::{AccountId, AccountStatus, TENANT_ADMIN, User, UserId, UserStatus};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "users")]
@@ -138,6 +138,21 @@ pub(crate) async fn accounts_without_user(
         .all(db)
         .await?;
     Ok(accounts.iter().filter(|account| !users.contains(account)).cloned().collect())
+}
+
+/// Whether anybody administers a tenant: an active user with the role for it.
+pub(crate) async fn any_administrator(
+    db: &impl ConnectionTrait,
+    tenant: &TenantId,
+) -> Result<bool, StorageError> {
+    let rows = Entity::find()
+        .filter(within(tenant))
+        .filter(Column::Status.eq(UserStatus::Active.as_str()))
+        .filter(Column::Roles.contains(format!("\"{TENANT_ADMIN}\"")))
+        .limit(1)
+        .all(db)
+        .await?;
+    Ok(!rows.is_empty())
 }
 
 /// Up to `limit` users of a tenant by ascending id, from the one behind `after`.

@@ -5,7 +5,7 @@
 use sea_orm::DatabaseConnection;
 
 /// The tables whose rows are one tenant's.
-const OF_TENANTS: [&str; 16] = [
+const OF_TENANTS: [&str; 20] = [
     "api_keys",
     "applications",
     "audit_events",
@@ -17,6 +17,10 @@ const OF_TENANTS: [&str; 16] = [
     "machines",
     "outgoing_logouts",
     "outgoing_mail",
+    "scim_groups",
+    "scim_members",
+    "scim_tokens",
+    "scim_users",
     "security_events",
     "session_proofs",
     "sign_in_policies",

@@ -33,6 +33,8 @@ mod refusals;
 #[cfg(test)]
 mod revocation;
 #[cfg(test)]
+mod scim;
+#[cfg(test)]
 mod serving;
 #[cfg(test)]
 mod state;

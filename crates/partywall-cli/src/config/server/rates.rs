@@ -16,6 +16,8 @@ pub(crate) struct AskedFor {
     pub(crate) tenant: Pace,
     /// Of the admin API, by one caller.
     pub(crate) administrator: Pace,
+    /// Of SCIM, by one tenant's providers.
+    pub(crate) scim: Pace,
 }
 
 /// One rate.
@@ -28,12 +30,13 @@ pub(crate) struct Pace {
 
 impl AskedFor {
     pub(super) fn read(server: &mut Section<'_, '_>) -> Self {
-        let Rates { of_a_network, of_a_tenant, of_an_administrator } = Rates::default();
+        let Rates { of_a_network, of_a_tenant, of_an_administrator, of_scim } = Rates::default();
         let Some(mut section) = server.section("rates", "[server.rates]") else {
             return Self {
                 network: of_a_network.into(),
                 tenant: of_a_tenant.into(),
                 administrator: of_an_administrator.into(),
+                scim: of_scim.into(),
             };
         };
         let mut rate = |key: &'static str, default: Rate| {
@@ -48,6 +51,7 @@ impl AskedFor {
             network: rate("network", of_a_network),
             tenant: rate("tenant", of_a_tenant),
             administrator: rate("administrator", of_an_administrator),
+            scim: rate("scim", of_scim),
         };
         section.finish();
         read
@@ -87,11 +91,12 @@ impl From<Pace> for Rate {
 }
 
 impl From<AskedFor> for Rates {
-    fn from(AskedFor { network, tenant, administrator }: AskedFor) -> Self {
+    fn from(AskedFor { network, tenant, administrator, scim }: AskedFor) -> Self {
         Self {
             of_a_network: network.into(),
             of_a_tenant: tenant.into(),
             of_an_administrator: administrator.into(),
+            of_scim: scim.into(),
         }
     }
 }
