@@ -20,6 +20,8 @@ use tokio::{
 
 use super::*;
 
+mod tls;
+
 /// What tests put in place of the system's.
 #[derive(Default)]
 pub(super) struct Given {

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinHandle};
 use url::{Url, form_urlencoded};
 
-use super::{CLIENT, NOW, SECRET};
+use super::{CLIENT, NOW, PLAIN_SECRET, SECRET};
 
 pub(super) struct Idp {
     pub(super) issuer: String,
@@ -165,7 +165,7 @@ impl Mind {
         let refused = |error: &str| (StatusCode::BAD_REQUEST, json!({ "error": error }));
         let basic =
             format!("Basic {}", Base64::encode_string(format!("{CLIENT}:{SECRET}").as_bytes()));
-        let by_post = form.get("client_secret").is_some_and(|secret| secret == "s%crét");
+        let by_post = form.get("client_secret").is_some_and(|secret| secret == PLAIN_SECRET);
         if headers.get("authorization").is_none_or(|header| header != basic.as_str()) && !by_post {
             return refused("invalid_client");
         }

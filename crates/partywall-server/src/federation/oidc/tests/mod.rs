@@ -19,8 +19,8 @@ mod upkeep;
 const NOW: Timestamp = Timestamp(1_800_000_000);
 const CLIENT: &str = "us";
 /// As it is in a header: form-encoded. It has every character that wants to be.
-const SECRET: &str = "s%25cr%C3%A9t";
-const PLAIN_SECRET: &str = "s%crét";
+const SECRET: &str = "s%25cr%2Bt%3A%26%3D%2F";
+const PLAIN_SECRET: &str = "s%cr+t:&=/";
 
 /// A connection of `acme`, to some provider.
 struct Registered {
