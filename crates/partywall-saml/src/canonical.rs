@@ -122,9 +122,13 @@ impl<'a> Writer<'a> {
                 used.push(prefix(name));
             }
         }
-        for listed in &self.prefixes.0 {
-            if element.lookup_namespace_uri(Some(listed)).is_some() {
-                used.push(listed);
+        // Where nothing is declared, what is listed was written further out already. Finding that
+        // out is cheap; looking up 32 prefixes at each of 16,000 elements is not.
+        if self.rendered.is_empty() || declares(element) {
+            for listed in &self.prefixes.0 {
+                if element.lookup_namespace_uri(Some(listed)).is_some() {
+                    used.push(listed);
+                }
             }
         }
         used.sort_unstable();
@@ -196,6 +200,19 @@ pub(crate) fn escape_text(out: &mut String, text: &str) {
             c => out.push(c),
         }
     }
+}
+
+/// Whether other namespaces are in scope of an element than of its parent. The parser keeps each
+/// namespace once.
+fn declares(element: Node<'_, '_>) -> bool {
+    let Some(parent) = element.parent_element() else {
+        return true;
+    };
+    element.namespaces().len() != parent.namespaces().len()
+        || element
+            .namespaces()
+            .zip(parent.namespaces())
+            .any(|(own, outer)| !std::ptr::eq(own, outer))
 }
 
 fn prefix(name: &str) -> &str {

@@ -12,6 +12,8 @@ const DEPTH: usize = 64;
 const ATTRIBUTES: usize = 64;
 const NAMESPACES: usize = 64;
 const ELEMENTS: usize = 16 * 1024;
+/// Of attributes in all: where each element has 64, the parser compares each with the others.
+const ALL_ATTRIBUTES: usize = 16 * 1024;
 
 /// The message as text, if it keeps to the limits.
 pub(crate) fn check(bytes: &[u8]) -> Result<&str, Refused> {
@@ -53,6 +55,7 @@ fn after_declaration(text: &str) -> Result<&str, Refused> {
 #[derive(Default)]
 struct Scanner {
     elements: usize,
+    attributes: usize,
     /// Namespaces in scope, one number for each open element.
     open: Vec<usize>,
 }
@@ -114,7 +117,8 @@ impl Scanner {
         if self.elements > ELEMENTS {
             return Err(refused(Rule::Elements));
         }
-        if attributes > ATTRIBUTES {
+        self.attributes += attributes;
+        if attributes > ATTRIBUTES || self.attributes > ALL_ATTRIBUTES {
             return Err(refused(Rule::Attributes));
         }
         if namespaces > NAMESPACES {
@@ -159,6 +163,7 @@ mod tests {
             format!("<a{namespaces}/>"),
             format!("<a>{}</a>", "<b/>".repeat(16 * 1024 - 1)),
             format!("<a>{}</a>", "<b xmlns:c='u:c'>d</b>".repeat(5_000)),
+            format!("<a>{}</a>", "<b c='' d=''/>".repeat(8 * 1024)),
             format!("<a>{}</a>", "x".repeat(256 * 1024 - 7)),
         ] {
             assert_eq!(rule(&text), None, "{}", &text[..text.len().min(90)]);
@@ -183,6 +188,7 @@ mod tests {
             ("<a b='c".to_owned(), Rule::WellFormed),
             (format!("{}{}", "<a>".repeat(65), "</a>".repeat(65)), Rule::Depth),
             (format!("<a{attributes}/>"), Rule::Attributes),
+            (format!("<a>{}</a>", "<b c='' d=''/>".repeat(8 * 1024 + 1)), Rule::Attributes),
             (format!("<a{split}><a{split}/></a>"), Rule::Namespaces),
             (format!("<a>{}</a>", "<b/>".repeat(16 * 1024)), Rule::Elements),
         ] {

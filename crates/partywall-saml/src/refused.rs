@@ -33,7 +33,7 @@ pub enum Rule {
     Comment,
     /// S-06: elements at most 64 deep.
     Depth,
-    /// S-06: at most 64 attributes and namespace declarations on one element.
+    /// S-06: at most 64 attributes and namespace declarations on one element, and 16,384 in all.
     Attributes,
     /// S-06: at most 64 namespace declarations in scope of one element.
     Namespaces,
@@ -230,7 +230,7 @@ impl fmt::Display for Rule {
             Self::Cdata => "CDATA sections are not taken",
             Self::Comment => "a comment beside or inside a value",
             Self::Depth => "elements nested more than 64 deep",
-            Self::Attributes => "more than 64 attributes on one element",
+            Self::Attributes => "more than 64 attributes on one element, or 16,384 in all",
             Self::Namespaces => "more than 64 namespaces in scope",
             Self::Elements => "more than 16,384 elements",
             Self::Parameter => "each parameter once, by its plain name, one message only, at most 32",
