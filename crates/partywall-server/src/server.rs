@@ -9,7 +9,7 @@ use crate::{
     admin, bundle,
     connections::{self, Service},
     control::ControlPlane,
-    health,
+    federation, health,
     http::{guard, guard_with},
     login,
     provider::{self, logout::Telling},
@@ -73,7 +73,10 @@ impl Server {
         let routes = provider::routes(&self.control)
             .merge(login::routes(&self.control))
             .with_state(self.control.clone());
-        guard(routes, &self.control, Duration::from_secs(10))
+        let federation = federation::routes(&self.control).with_state(self.control.clone());
+        // An assertion, in base64 and escaped, is larger than anything of ours.
+        let federation = guard_with(federation, &self.control, Duration::from_secs(10), 768 * 1024);
+        guard(routes, &self.control, Duration::from_secs(10)).merge(federation)
     }
 
     /// The SCIM endpoints: for tenants' own identity providers, each of which shows a token of its

@@ -1,6 +1,6 @@
 //! Who asks, and what they may touch.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use axum::{
     extract::{FromRequestParts, RawPathParams, Request, State},
@@ -8,7 +8,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use partywall::{Role, TenantId, TenantStatus, token::TokenFacts};
+use partywall::{Role, TenantId, TenantStatus, Timestamp, token::TokenFacts};
 use serde_json::json;
 
 use super::{ApiError, audience};
@@ -47,6 +47,8 @@ pub(super) struct OwnTenant {
     tenant: TenantId,
     who: Principal,
     roles: BTreeSet<Role>,
+    /// When they last showed who they are; a machine does with each token.
+    shown_at: Option<Timestamp>,
 }
 
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -130,6 +132,20 @@ impl Within {
         }
     }
 
+    /// Refuses whoever has not shown who they are in the last five minutes, before something that
+    /// decides who is who (P-03, I-33). A token is no better than what it was issued for.
+    pub(super) fn has_stepped_up(&self, control: &ControlPlane) -> Result<(), ApiError> {
+        match &self.caller {
+            Caller::Operator(_) => Ok(()),
+            Caller::Administrator(OwnTenant { shown_at: Some(at), .. })
+                if *at + STEP_UP_LASTS > control.now() =>
+            {
+                Ok(())
+            }
+            Caller::Administrator(_) => Err(ApiError::StepUp),
+        }
+    }
+
     /// Refuses to let a caller give away what is not theirs to give (P-02).
     pub(super) fn may_grant(&self, granted: &BTreeSet<Role>) -> Result<(), ApiError> {
         match &self.caller {
@@ -139,6 +155,9 @@ impl Within {
         }
     }
 }
+
+/// How long ago somebody may have shown who they are.
+pub(super) const STEP_UP_LASTS: Duration = Duration::from_secs(5 * 60);
 
 /// Nobody grants a role they lack, but for a tenant's administrator, whose tenant's roles all are.
 fn may_grant(own: &BTreeSet<Role>, granted: &BTreeSet<Role>) -> bool {
@@ -394,7 +413,11 @@ async fn administrator(control: &ControlPlane, facts: &TokenFacts) -> Result<Cal
             Err(_) => None,
         },
     };
-    let Some((epoch, own)) = found else { return Err(ApiError::Unauthenticated) };
+    let Some((epoch, mut own)) = found else { return Err(ApiError::Unauthenticated) };
+    own.shown_at = match &own.who {
+        Principal::User(_) => facts.auth_time,
+        Principal::Machine(_) => Some(facts.issued_at),
+    };
     if facts.tenant_epoch != Some(epoch) {
         return Err(ApiError::Unauthenticated);
     }
@@ -420,7 +443,7 @@ async fn user_now(
     });
     Ok(door.map(|door| {
         let (tenant, roles) = (door.user.tenant, door.user.roles);
-        (door.tenant_epoch, OwnTenant { tenant, who: Principal::User(user), roles })
+        (door.tenant_epoch, OwnTenant { tenant, who: Principal::User(user), roles, shown_at: None })
     }))
 }
 
@@ -435,7 +458,7 @@ async fn machine_now(
     let serves =
         machine.status == MachineStatus::Active && of.record.status == TenantStatus::Active;
     let (tenant, roles) = (machine.tenant, machine.roles);
-    let own = OwnTenant { tenant, who: Principal::Machine(client), roles };
+    let own = OwnTenant { tenant, who: Principal::Machine(client), roles, shown_at: None };
     Ok(serves.then_some((of.record.epoch, own)))
 }
 

@@ -10,12 +10,13 @@ use utoipa::{
 };
 
 use super::{
-    api_keys, applications, domains, machines, memberships, sessions, sign_in, signing_keys,
-    tenants, trail, users,
+    api_keys, applications, connections, domains, machines, memberships, sessions, sign_in,
+    signing_keys, tenants, trail, users,
 };
 use crate::control::{
-    AdministratorPatch, ApplicationPatch, Branding, ControlPlane, MachinePatch, NewApiKey,
-    NewApplication, NewMachine, NewTenant, NewUser, SignInPolicy, TenantPatch, UserPatch,
+    AdministratorPatch, ApplicationPatch, Branding, ConnectionPatch, ControlPlane, MachinePatch,
+    NewApiKey, NewApplication, NewConnection, NewMachine, NewTenant, NewUser, SignInPolicy,
+    TenantPatch, UserPatch,
 };
 
 /// One endpoint, for the router and for the document.
@@ -114,10 +115,18 @@ impl Endpoint {
 }
 
 pub(super) fn all() -> Vec<Endpoint> {
-    [of_tenants(), of_users(), of_clients(), of_sign_in(), of_domains(), of_the_vendor()]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        of_tenants(),
+        of_users(),
+        of_clients(),
+        of_sign_in(),
+        of_connections(),
+        of_domains(),
+        of_the_vendor(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn of_tenants() -> Vec<Endpoint> {
@@ -466,6 +475,46 @@ fn of_domains() -> Vec<Endpoint> {
         )
         .answers::<domains::DomainView>()
         .with(200),
+    ]
+}
+
+fn of_connections() -> Vec<Endpoint> {
+    type View = connections::ConnectionView;
+    let (all, at) = ("/tenants/{tenant}/connections", "/tenants/{tenant}/connections/{connection}");
+    vec![
+        Endpoint::at(
+            "GET",
+            all,
+            ("listConnections", "A tenant's own identity providers"),
+            connections::list,
+        )
+        .pages::<View>(),
+        Endpoint::at(
+            "POST",
+            all,
+            ("createConnection", "Register an identity provider, as a draft"),
+            connections::create,
+        )
+        .takes::<NewConnection>()
+        .answers::<View>(),
+        Endpoint::at("GET", at, ("getConnection", "A connection"), connections::get)
+            .answers::<View>(),
+        Endpoint::at(
+            "PATCH",
+            at,
+            ("updateConnection", "Change a connection, activate it, disable it"),
+            connections::update,
+        )
+        .takes::<ConnectionPatch>()
+        .answers::<View>()
+        .guarded(),
+        Endpoint::at(
+            "DELETE",
+            at,
+            ("deleteConnection", "Delete a connection and what began through it"),
+            connections::delete,
+        )
+        .guarded(),
     ]
 }
 

@@ -23,6 +23,7 @@ mod api_keys;
 mod applications;
 mod body;
 mod caller;
+mod connections;
 mod domains;
 mod endpoint;
 mod idempotency;

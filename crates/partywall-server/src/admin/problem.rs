@@ -54,6 +54,8 @@ pub(super) enum ApiError {
     Unauthenticated,
     #[error("the token was not given the scope of this API")]
     Scope,
+    #[error("the caller showed who they are too long ago for this")]
+    StepUp,
     #[error("not there, or not for this caller")]
     NotFound,
     #[error("the address does not take this method")]
@@ -109,6 +111,11 @@ impl ApiError {
                 StatusCode::FORBIDDEN,
                 "insufficient-scope",
                 "the token does not have the scope `admin`",
+            ),
+            Self::StepUp => problem(
+                StatusCode::UNAUTHORIZED,
+                "insufficient-user-authentication",
+                "this takes a sign-in of the last five minutes: ask for one with max_age=300",
             ),
             Self::NotFound => problem(StatusCode::NOT_FOUND, "not-found", "there is no such thing"),
             Self::Method => problem(
@@ -243,6 +250,10 @@ impl IntoResponse for ApiError {
             Self::Scope => {
                 Some("Bearer realm=\"admin\", error=\"insufficient_scope\", scope=\"admin\"")
             }
+            // RFC 9470 3.
+            Self::StepUp => Some(
+                "Bearer realm=\"admin\", error=\"insufficient_user_authentication\", max_age=300",
+            ),
             _ => None,
         };
         if let Some(challenge) = challenge {

@@ -160,6 +160,8 @@ impl Plane {
         let key = control.create_api_key(&TESTER, &tenant, key).await.unwrap();
         let domain = format!("{slug}-claims.test").parse().unwrap();
         let domain = control.claim_domain(&TESTER, &tenant, domain, None).await.unwrap();
+        let connection = serde_json::from_value(connection(slug)).unwrap();
+        let connection = control.create_connection(&TESTER, &tenant, connection).await.unwrap().id;
         let sid = format!("{slug:a<26}");
         let browser = Session {
             id_hash: slug.as_bytes().to_vec(),
@@ -192,6 +194,7 @@ impl Plane {
             ("key", key.key.id.to_string()),
             ("session", sid),
             ("domain", domain.name.to_string()),
+            ("connection", connection.to_string()),
         ]);
         Realm { tenant, token, ids }
     }
@@ -228,6 +231,13 @@ fn application() -> Value {
     })
 }
 
+fn connection(name: &str) -> Value {
+    json!({
+        "name": name, "client_secret": "s3cret", "rules": { "group_roles": { "staff": ["clerk"] } },
+        "provider": { "protocol": "oidc", "issuer": "https://idp.test", "client_id": "us" },
+    })
+}
+
 /// What an endpoint that takes a body is sent: something that works with the realm's own ids.
 fn body_for(id: &str, realm: &Realm) -> Option<Value> {
     let policy = json!({ "methods": ["password"], "mfa_required": false, "sso_only": false,
@@ -239,6 +249,8 @@ fn body_for(id: &str, realm: &Realm) -> Option<Value> {
         "putTenantIssuer" => json!({ "own": false }),
         "createUser" => json!({ "email": "new@acme.test", "name": "New", "roles": ["clerk"] }),
         "updateUser" => json!({ "name": "Augusta", "roles": ["accountant"] }),
+        "createConnection" => connection("Acme's other"),
+        "updateConnection" => json!({ "name": "Acme's own", "status": "active" }),
         "claimDomain" => json!({ "domain": "more.acme.test" }),
         "updateDomain" => json!({ "connection": null }),
         "createMachine" => json!({ "name": "new", "roles": ["clerk"] }),

@@ -10,14 +10,29 @@
 //! A connection is one tenant's. Its addresses name tenant and connection, and nothing is ever
 //! looked up by what a provider calls itself: two tenants may register the same one (I-18).
 
+use axum::Router;
 use partywall::{TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::control::{ConnectionId, Email};
+use crate::control::{Connection, ConnectionId, ControlPlane, Email};
 
+pub(crate) use error::{Complaint, FederationError};
+
+pub(crate) mod address;
+pub(crate) mod arrival;
+pub(crate) mod away;
 pub(crate) mod domains;
+mod endpoint;
+mod error;
+pub(crate) mod join;
 pub(crate) mod oidc;
+mod saml;
 pub(crate) mod secrets;
+
+/// What tenants' providers call, and send browsers to.
+pub(crate) fn routes(control: &ControlPlane) -> Router<ControlPlane> {
+    endpoint::routes(control)
+}
 
 /// What a tenant's provider says of somebody, once its signature, its audience and its time were
 /// found good. Everything here is the provider's word and is believed within its tenant only.
@@ -65,6 +80,18 @@ pub(crate) enum UpstreamSession {
     },
     /// OIDC: `sid`.
     Oidc { sid: String },
+}
+
+impl Upstream {
+    /// Whom a connection of this tenant's vouches for.
+    pub(crate) fn identity(&self, connection: &Connection) -> ExternalIdentity {
+        ExternalIdentity {
+            tenant: connection.tenant.clone(),
+            connection: connection.id.clone(),
+            issuer: self.issuer.clone(),
+            subject: self.subject.clone(),
+        }
+    }
 }
 
 /// Somebody, as a tenant's provider knows them: the whole key (F-01, I-01).

@@ -1,11 +1,15 @@
 //! What a connection keeps to itself: the client secret its provider gave out, or our own private
 //! keys for it. Sealed for this tenant and this connection, so that no row opens in another's place.
 
+use std::time::{Duration, SystemTime};
+
 use base64ct::{Base64, Encoding};
 use partywall::{TenantId, Timestamp};
+use partywall_saml::{Certificate, DecryptionKey, Signer};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::FederationError;
 use crate::{
     control::{Connection, ConnectionId, ControlError, IdentityProvider, InvalidConnection},
     keys::{SealError, SealingKey},
@@ -59,6 +63,24 @@ impl Secrets {
         self.client_secret.as_ref().map(|secret| secret.as_str())
     }
 
+    /// What our requests are signed with.
+    pub(crate) fn signer(&self) -> Result<Signer, FederationError> {
+        self.keys.first().ok_or(FederationError::NoKey)?.signer()
+    }
+
+    /// What assertions may be encrypted to.
+    pub(crate) fn decryption_keys(&self) -> Result<Vec<DecryptionKey>, FederationError> {
+        let key = |key: &OwnKey| {
+            DecryptionKey::from_pkcs8(&key.der()?).map_err(|_| FederationError::NoKey)
+        };
+        self.keys.iter().map(key).collect()
+    }
+
+    /// The certificates of our keys, which say nothing but what the key is.
+    pub(crate) fn certificates(&self, name: &str) -> Result<Vec<Certificate>, FederationError> {
+        self.keys.iter().map(|key| key.certificate(name)).collect()
+    }
+
     pub(crate) fn seal(
         &self,
         with: &SealingKey,
@@ -88,7 +110,29 @@ impl OwnKey {
         let der = pair.as_der().map_err(failed)?;
         Ok(Self { pkcs8: Zeroizing::new(Base64::encode_string(der.as_ref())), made_at: now.0 })
     }
+
+    fn der(&self) -> Result<Zeroizing<Vec<u8>>, FederationError> {
+        let der = Base64::decode_vec(&self.pkcs8).map_err(|_| FederationError::NoKey)?;
+        Ok(Zeroizing::new(der))
+    }
+
+    fn signer(&self) -> Result<Signer, FederationError> {
+        Signer::from_pkcs8(&self.der()?).map_err(FederationError::Signer)
+    }
+
+    /// The same each time: an RSA signature has no randomness in it.
+    fn certificate(&self, name: &str) -> Result<Certificate, FederationError> {
+        let from = SystemTime::UNIX_EPOCH + Duration::from_secs(self.made_at);
+        // A common name has at most 64 characters (RFC 5280, ub-common-name).
+        let name: String =
+            name.chars().rev().take(64).collect::<Vec<_>>().into_iter().rev().collect();
+        let signer = self.signer()?;
+        signer.certificate(&name, from, from + CERTIFICATE_LASTS).map_err(FederationError::Signer)
+    }
 }
+
+/// Providers pin the key; some refuse a certificate that has run out.
+const CERTIFICATE_LASTS: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 fn place(tenant: &TenantId, id: &ConnectionId) -> Vec<u8> {
     format!("partywall connection v1\0{tenant}\0{id}").into_bytes()

@@ -9,9 +9,9 @@ use sea_orm::ConnectionTrait;
 
 use super::Proof;
 use crate::{
-    control::{ClientId, SignInPolicy, User, UserStatus},
+    control::{ClientId, Connection, SignInPolicy, User, UserStatus},
     storage::{
-        StorageError,
+        StorageError, connections,
         machines::AuthenticatedMachine,
         users::{self, AtTheDoor, Who},
     },
@@ -132,7 +132,8 @@ impl Admitted {
     }
 }
 
-/// Decides. Reads everything afresh, in one query: what held at the last token may not hold now.
+/// Decides. Reads everything afresh, in one query, and one more where a tenant's own provider
+/// vouches for somebody: what held at the last token may not hold now.
 pub(crate) async fn admit(
     db: &impl ConnectionTrait,
     entry: Entry<'_>,
@@ -141,7 +142,8 @@ pub(crate) async fn admit(
     let Some(door) = users::at_the_door(db, entry.tenant, entry.who).await? else {
         return Ok(Err(Refusal::NotAMember));
     };
-    Ok(judge(&door, entry, now).map(|()| Admitted {
+    let vouched = vouched(db, &door, entry).await?;
+    Ok(judge(&door, entry, vouched, now).map(|()| Admitted {
         tenant: entry.tenant.clone(),
         tenant_epoch: door.tenant_epoch,
         own_issuer: door.settings.own_issuer,
@@ -168,7 +170,47 @@ pub(crate) fn admit_machine(client: AuthenticatedMachine) -> Result<Admitted, Re
     })
 }
 
-fn judge(door: &AtTheDoor, entry: Entry<'_>, now: Timestamp) -> Result<(), Refusal> {
+/// Whether the tenant's own providers vouch for somebody.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Vouched {
+    /// None has to: they come with what is kept here.
+    NotNeeded,
+    Yes,
+    No,
+}
+
+/// Asks the connections as they are now: one that was disabled or deleted, that only links, or
+/// that somebody was unlinked from vouches for nobody (F-04).
+async fn vouched(
+    db: &impl ConnectionTrait,
+    door: &AtTheDoor,
+    entry: Entry<'_>,
+) -> Result<Vouched, StorageError> {
+    let (tenant, user) = (entry.tenant, &door.user);
+    let admits = match (&entry.proof.connection, entry.path) {
+        (Some(connection), _) => connections::vouching_for(db, tenant, connection, &user.id)
+            .await?
+            .is_some_and(|connection| connection.admits()),
+        // A key of its owner's own is good as long as they could come in themselves.
+        (None, Path::ApiKey) if user.account.is_none() || door.settings.policy.sso_only => {
+            let all = connections::of_user(db, tenant, &user.id).await?;
+            match (all.iter().any(Connection::admits), &user.account) {
+                (false, Some(_)) => return Ok(Vouched::NotNeeded),
+                (admits, _) => admits,
+            }
+        }
+        (None, _) if user.account.is_none() => false,
+        (None, _) => return Ok(Vouched::NotNeeded),
+    };
+    Ok(if admits { Vouched::Yes } else { Vouched::No })
+}
+
+fn judge(
+    door: &AtTheDoor,
+    entry: Entry<'_>,
+    vouched: Vouched,
+    now: Timestamp,
+) -> Result<(), Refusal> {
     let Entry { path, proof, .. } = entry;
     let policy = &door.settings.policy;
     if !door.tenant_is_active {
@@ -182,16 +224,17 @@ fn judge(door: &AtTheDoor, entry: Entry<'_>, now: Timestamp) -> Result<(), Refus
     if !door.account_is_active {
         return Err(Refusal::AccountLocked);
     }
-    if proof.connection.is_some() {
-        // No tenant has an identity provider of its own yet: whoever claims one is refused.
-        return Err(Refusal::ConnectionUnknown);
-    }
-    if policy.sso_only && !door.user.break_glass {
-        return Err(Refusal::SsoOnly);
-    }
+    let past_the_lock = match vouched {
+        Vouched::Yes => false,
+        Vouched::No => return Err(Refusal::ConnectionUnknown),
+        Vouched::NotNeeded if policy.sso_only && !door.user.break_glass => {
+            return Err(Refusal::SsoOnly);
+        }
+        Vouched::NotNeeded => policy.sso_only,
+    };
     if path.shows_factors() {
         let allowed = |method| policy.methods.contains(&method) || policy.sso_only;
-        if !proof.methods().any(allowed) {
+        if proof.connection.is_none() && !proof.methods().any(allowed) {
             return Err(Refusal::MethodNotAllowed);
         }
         if policy.mfa_required && !proof.is_multi_factor() {
@@ -202,7 +245,7 @@ fn judge(door: &AtTheDoor, entry: Entry<'_>, now: Timestamp) -> Result<(), Refus
     if path.ages() && oldest <= now {
         return Err(Refusal::SignInTooOld);
     }
-    if policy.sso_only {
+    if past_the_lock {
         // Past the lock: somebody should look at this one.
         tracing::error!(
             tenant.id = %entry.tenant, user.id = %door.user.id, ?path,
@@ -226,7 +269,7 @@ pub(crate) enum Refusal {
     UserNotActive,
     #[error("the account is locked")]
     AccountLocked,
-    #[error("the tenant has no such identity provider")]
+    #[error("no identity provider of the tenant's that admits vouches for the user")]
     ConnectionUnknown,
     #[error("the tenant admits through its own identity provider only")]
     SsoOnly,
@@ -274,8 +317,17 @@ mod tests {
     }
 
     fn judged(door: &AtTheDoor, path: Path, proof: &Proof) -> Result<(), Refusal> {
+        vouched_for(door, path, proof, Vouched::NotNeeded)
+    }
+
+    fn vouched_for(
+        door: &AtTheDoor,
+        path: Path,
+        proof: &Proof,
+        vouched: Vouched,
+    ) -> Result<(), Refusal> {
         let entry = Entry { tenant: &door.user.tenant, who: Who::User(&door.user.id), path, proof };
-        judge(door, entry, NOW)
+        judge(door, entry, vouched, NOW)
     }
 
     #[test]
@@ -296,10 +348,35 @@ mod tests {
                 spoil(&mut door);
                 assert_eq!(judged(&door, path, &password), Err(*refusal), "{path:?}, {state}");
             }
-            let mut claimed = password.clone();
-            claimed.connection = Some("okta".to_owned());
-            assert_eq!(judged(&door(), path, &claimed), Err(Refusal::ConnectionUnknown));
+            let mut federated = Proof::of([Amr::Federated], NOW);
+            federated.connection = Some("c-okta".to_owned());
+            let by = |door: &AtTheDoor, vouched| vouched_for(door, path, &federated, vouched);
+            assert_eq!(by(&door(), Vouched::Yes), Ok(()), "{path:?}: the control");
+            assert_eq!(by(&door(), Vouched::No), Err(Refusal::ConnectionUnknown), "{path:?}");
+            for (state, refusal, spoil) in &states {
+                let mut door = door();
+                spoil(&mut door);
+                // The lock lets nobody in but through here.
+                let expected = if *refusal == Refusal::SsoOnly { Ok(()) } else { Err(*refusal) };
+                assert_eq!(by(&door, Vouched::Yes), expected, "{path:?}, {state}");
+            }
         }
+    }
+
+    #[test]
+    fn i15_two_factors_at_the_tenants_provider_are_two_factors() {
+        let mut door = door();
+        door.settings.policy.mfa_required = true;
+        let one = Proof::of([Amr::Federated], NOW);
+        let two = one.clone().and(Amr::MultiFactor, NOW);
+        let by = |proof: &Proof, connection: Option<&str>| {
+            let mut proof = proof.clone();
+            proof.connection = connection.map(str::to_owned);
+            vouched_for(&door, Path::Session, &proof, Vouched::Yes)
+        };
+        assert_eq!(by(&one, Some("c-okta")), Err(Refusal::MfaRequired));
+        assert_eq!(by(&two, Some("c-okta")), Ok(()));
+        assert_eq!(by(&two, None), Err(Refusal::MethodNotAllowed), "nobody kept here said so");
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! What pages refer to: one style sheet, and one script for passkeys. A name has its
-//! file's hash, so that it can be kept for ever.
+//! What pages refer to: one style sheet, one script for passkeys, and one that sends a form. A name
+//! has its file's hash, so that it can be kept for ever.
 
 use std::sync::LazyLock;
 
@@ -27,11 +27,17 @@ pub(super) fn script_address(at: &At) -> String {
     format!("{}/assets/{}", at.issuer(), *SCRIPT_NAME)
 }
 
+/// Where the script is that sends a page's form.
+pub(super) fn send_address(at: &At) -> String {
+    format!("{}/assets/{}", at.issuer(), *SEND_NAME)
+}
+
 /// `GET /assets/{name}`.
 pub(super) async fn handler(Last(name): Last) -> Response {
     let (kind, content) = match name {
         name if name == *STYLE_NAME => ("text/css; charset=utf-8", STYLE),
         name if name == *SCRIPT_NAME => ("text/javascript; charset=utf-8", SCRIPT),
+        name if name == *SEND_NAME => ("text/javascript; charset=utf-8", SEND),
         _ => return StatusCode::NOT_FOUND.into_response(),
     };
     let headers = [
@@ -47,6 +53,8 @@ pub(super) async fn handler(Last(name): Last) -> Response {
 
 const STYLE: &str = include_str!("../../templates/sign_in.css");
 const SCRIPT: &str = include_str!("../../templates/passkey.js");
+const SEND: &str = include_str!("../../templates/send.js");
+static SEND_NAME: LazyLock<String> = LazyLock::new(|| named("send", SEND, "js"));
 static SCRIPT_NAME: LazyLock<String> = LazyLock::new(|| named("passkey", SCRIPT, "js"));
 static STYLE_NAME: LazyLock<String> = LazyLock::new(|| named("style", STYLE, "css"));
 

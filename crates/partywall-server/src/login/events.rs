@@ -20,6 +20,11 @@ pub(super) struct Happened<'h> {
 
 /// Logs and keeps it. That it could not be kept stops nobody: it is in the log.
 pub(super) async fn note(control: &ControlPlane, happened: Happened<'_>) {
+    note_with(control, happened, json!({})).await;
+}
+
+/// As [`note`], with what the tenant's administrators need to understand it.
+pub(super) async fn note_with(control: &ControlPlane, happened: Happened<'_>, detail: Value) {
     let Happened { event, outcome, tenant, subject, client } = happened;
     let tenant_id = tenant.map(tracing::field::display);
     if outcome == "success" {
@@ -41,7 +46,6 @@ pub(super) async fn note(control: &ControlPlane, happened: Happened<'_>) {
             "at the door"
         );
     }
-    let detail: Value = json!({});
     let row = SecurityEvent { tenant, event, outcome, subject, client, detail };
     let write = control.inner.db.single().await;
     if let Err(error) = security_events::record(write.db(), &row, control.now()).await {

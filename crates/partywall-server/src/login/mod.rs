@@ -4,6 +4,7 @@ pub(crate) use account::SIGNED_OUT;
 pub(crate) use admit::{Admitted, AdmittedPrincipal, Entry, Path, Refusal, admit, admit_machine};
 pub(crate) use proof::{ACR_VALUES, Amr, Proof};
 pub(crate) use sign_in::needs_consent;
+pub(crate) use vouched::{ARRIVED, Terms};
 
 mod account;
 pub(crate) mod actions;
@@ -22,6 +23,7 @@ pub(crate) mod session;
 mod sign_in;
 #[cfg(test)]
 mod tests;
+mod vouched;
 
 use axum::{
     Router,
@@ -74,6 +76,7 @@ fn pages(base: &str) -> Router<ControlPlane> {
         .route(&at(assets::PATH), get(assets::handler))
         .route(&at(sign_in::PATH), get(sign_in::show::handler).post(sign_in::submit::handler))
         .route(&at(sign_in::PASSKEY), post(sign_in::submit::passkey_options))
+        .route(&at(vouched::PATH), get(vouched::handler))
         .route(&at(account::PATH), get(account::choose))
         .route(&at(account::IN_TENANT), get(account::show).post(account::change))
         .route(&at(account::PASSKEY), post(account::passkey_options))

@@ -33,6 +33,8 @@ pub(crate) struct Look {
     pub(crate) style: String,
     /// Where the script for passkeys is.
     pub(crate) script: String,
+    /// Where the script is that sends a page's form.
+    pub(crate) send: String,
     /// Where a new password is asked for.
     pub(crate) forgot: String,
     /// What allows the one inline style, if there is one. New on every page.
@@ -61,6 +63,7 @@ impl Look {
         Self {
             style: assets::style_address(at),
             script: assets::script_address(at),
+            send: assets::send_address(at),
             forgot: format!("{}/forgot", at.issuer()),
             // Without one the inline style is not allowed, which is all that is lost.
             nonce: random::opaque_id(random).unwrap_or_default(),

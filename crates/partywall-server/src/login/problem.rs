@@ -29,6 +29,8 @@ use crate::{
 pub(super) enum PageError {
     #[error("there is no such sign-in, it has ended, or it is another browser's")]
     NoSignIn,
+    #[error("the tenant's provider vouches for them, and they are nobody here")]
+    NotLetIn,
     #[error("the link stands for nothing any more")]
     NoLink,
     #[error("a form came from another site")]
@@ -74,6 +76,12 @@ impl From<HashError> for PageError {
     }
 }
 
+impl From<ControlError> for PageError {
+    fn from(error: ControlError) -> Self {
+        Self::Control(Box::new(error))
+    }
+}
+
 impl From<ActionError> for PageError {
     fn from(error: ActionError) -> Self {
         match error {
@@ -112,6 +120,12 @@ impl PageError {
                 "This sign-in has ended",
                 "It took too long, was finished, or was begun in another browser. Go back to \
                  where you came from, and sign in again.",
+            ),
+            Self::NotLetIn => page(
+                StatusCode::FORBIDDEN,
+                "You cannot come in yet",
+                "Your organisation's sign-in knows you, but you have no access here. Ask your \
+                 administrator: they can see why.",
             ),
             Self::NoLink => page(
                 StatusCode::NOT_FOUND,

@@ -15,7 +15,7 @@ use axum::{
 };
 use partywall::{TenantId, Timestamp};
 
-use super::{Admitted, Entry, Path, Proof, Refusal, admit};
+use super::{Admitted, Entry, Path, Proof, Refusal, Terms, admit};
 use crate::{
     control::{AccountId, ControlPlane},
     random::{self, RandomError},
@@ -155,6 +155,33 @@ pub(crate) async fn begin(
     Ok(Begun { session, set_cookie })
 }
 
+/// Gives a browser's session a new name, or begins one that nobody has signed in to with factors
+/// kept here: for somebody whom a tenant's own provider vouches for. What the browser has shown to
+/// other tenants goes on; this tenant is entered by [`enter`].
+pub(crate) async fn begin_vouched(
+    control: &ControlPlane,
+    browser: &Browser,
+) -> Result<Begun, SessionError> {
+    let now = control.now();
+    let before = browser.session(control).await?;
+    let secret = single_use::draw(&control.inner.random)?;
+    let session = Session {
+        id_hash: session_hash(secret.expose()),
+        account: before.as_ref().and_then(|before| before.account.clone()),
+        created_at: now,
+        seen_at: now,
+        expires_at: now + BROWSER_LASTS,
+    };
+    let write = control.inner.db.write().await?;
+    sessions::insert(write.rows(), &session).await?;
+    if let Some(before) = before {
+        sessions::move_proofs(write.rows(), &before.id_hash, &session.id_hash).await?;
+        sessions::delete(write.rows(), &before.id_hash).await?;
+    }
+    write.commit().await?;
+    Ok(Begun { session, set_cookie: set_cookie(COOKIE_NAME, secret.expose(), None) })
+}
+
 /// Who a browser is to a tenant, before the gate has judged it.
 #[derive(Clone, Debug)]
 pub(crate) enum Known {
@@ -236,16 +263,37 @@ pub(crate) async fn enter(
     session: &Session,
     admitted: &Admitted,
 ) -> Result<String, SessionError> {
+    enter_on(control, browser, session, admitted, None).await
+}
+
+/// As [`enter`], on the terms of the tenant's own provider, which has just vouched for somebody.
+pub(crate) async fn enter_on(
+    control: &ControlPlane,
+    browser: &Browser,
+    session: &Session,
+    admitted: &Admitted,
+    terms: Option<&Terms>,
+) -> Result<String, SessionError> {
     let Some((user, proof)) = admitted.user() else { return Err(SessionError::NotAPerson) };
     let now = control.now();
     let (tenant, hash) = (admitted.tenant(), &session.id_hash);
     let lasts = Duration::from_secs(admitted.policy().session_seconds.into());
-    let expires_at = proof.auth_time + lasts;
+    let mut expires_at = proof.auth_time + lasts;
     let here = sessions::find_proof(control.inner.db.reader(), hash, tenant, now).await?;
+    // What the provider said of its end holds for as long as what it vouched for.
+    let same_proof = here.as_ref().filter(|here| here.user == user.id && here.proof == *proof);
+    let bound = match (terms, same_proof) {
+        (Some(terms), _) => terms.ends_at,
+        (None, Some(here)) if proof.connection.is_some() => Some(here.expires_at),
+        (None, _) => None,
+    };
+    expires_at = bound.map_or(expires_at, |bound| bound.min(expires_at));
+    let upstream = terms.and_then(|terms| terms.session.as_ref());
     if let Some(here) = &here
         && here.user == user.id
         && here.proof == *proof
         && here.expires_at == expires_at
+        && upstream.is_none()
     {
         note_use(control, session, now).await?;
         return Ok(here.sid.clone());
@@ -276,6 +324,9 @@ pub(crate) async fn enter(
             entered.sid
         }
     };
+    if let Some(upstream) = upstream {
+        sessions::note_upstream(write.rows(), tenant, &sid, upstream).await?;
+    }
     sessions::touch(write.rows(), hash, now).await?;
     write.commit().await?;
     Ok(sid)

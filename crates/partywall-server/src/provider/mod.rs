@@ -9,7 +9,7 @@ use axum::{
 use crate::control::ControlPlane;
 pub(crate) use at::At;
 pub use authorize::TenantHosts;
-pub(crate) use form::{Form, decode_component};
+pub(crate) use form::{Form, FormError, decode_component};
 
 mod at;
 pub(crate) mod authorize;

@@ -1,8 +1,6 @@
 //! The table of connections. Every question names the tenant: a connection's id alone, or what its
 //! provider calls itself, finds none (I-18).
 
-#![expect(dead_code, reason = "signing in through a connection is the next change")]
-
 use partywall::TenantId;
 use sea_orm::{
     ActiveValue::Set, ConnectionTrait, JoinType, QueryOrder, QuerySelect, entity::prelude::*,

@@ -85,7 +85,6 @@ pub(crate) async fn proved(
 
 /// Whether a domain is proved for that tenant: then its connections may speak of addresses there
 /// (F-03).
-#[cfg_attr(not(test), expect(dead_code, reason = "signing in by a domain is the next change"))]
 pub(crate) async fn is_proved_for(
     db: &impl ConnectionTrait,
     tenant: &TenantId,

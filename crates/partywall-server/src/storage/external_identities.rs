@@ -1,8 +1,6 @@
 //! The table of external identities: whom a connection vouches for, byte for byte (I-01). Neither
 //! database folds case or trims in comparing its texts.
 
-#![expect(dead_code, reason = "signing in through a connection is the next change")]
-
 use partywall::{TenantId, Timestamp};
 use sea_orm::{ActiveValue::Set, ConnectionTrait, entity::prelude::*, sea_query::OnConflict};
 
@@ -95,19 +93,6 @@ pub(crate) async fn count_of(
     connection: &ConnectionId,
 ) -> Result<u64, StorageError> {
     Ok(Entity::find().filter(of(tenant, connection)).count(db).await?)
-}
-
-/// The identities of a user.
-pub(crate) async fn of_user(
-    db: &impl ConnectionTrait,
-    tenant: &TenantId,
-    user: &UserId,
-) -> Result<Vec<Model>, StorageError> {
-    Ok(Entity::find()
-        .filter(Column::TenantId.eq(tenant.as_str()))
-        .filter(Column::UserId.eq(user.as_str()))
-        .all(db)
-        .await?)
 }
 
 /// Takes every identity of a user at a connection from it; whether there was any.

@@ -8,6 +8,7 @@ use sea_orm::{ActiveValue::Set, ConnectionTrait, QueryOrder, QuerySelect, entity
 use super::{Only, StorageError, outgoing_logouts, signed, unsigned};
 use crate::{
     control::{AccountId, ConnectionId, UserId},
+    federation::UpstreamSession,
     login::{Amr, Proof},
 };
 
@@ -220,6 +221,27 @@ pub(crate) async fn insert_proof(
         upstream_session: Set(None),
     };
     proofs::Entity::insert(row).exec_without_returning(db).await?;
+    Ok(())
+}
+
+/// Notes what the tenant's own provider calls its session.
+pub(crate) async fn note_upstream(
+    db: &impl ConnectionTrait,
+    tenant: &TenantId,
+    sid: &str,
+    upstream: &UpstreamSession,
+) -> Result<(), StorageError> {
+    let upstream = serde_json::to_string(upstream).map_err(|_| StorageError::Corrupt {
+        table: "session_proofs",
+        row: sid.to_owned(),
+        column: "upstream_session",
+    })?;
+    proofs::Entity::update_many()
+        .col_expr(proofs::Column::UpstreamSession, Expr::value(upstream))
+        .filter(proofs::Column::Sid.eq(sid))
+        .filter(proofs::Column::TenantId.eq(tenant.as_str()))
+        .exec(db)
+        .await?;
     Ok(())
 }
 

@@ -67,12 +67,18 @@ pub(crate) enum Kind {
     DpopProof,
     /// An administrator's request, by its idempotency key.
     Idempotency,
+    /// Somebody who is away at their tenant's own provider, by `state` or `RelayState`.
+    Away,
+    /// Somebody who came back from there, until their browser has shown that it is theirs.
+    Arrival,
+    /// A SAML assertion, by its connection and its id (S-10).
+    Assertion,
 }
 
 impl Kind {
     /// Every kind, for tests that try each as each other.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 15] = [
         Self::Code,
         Self::PushedRequest,
         Self::DeviceCode,
@@ -85,6 +91,9 @@ impl Kind {
         Self::ClientAssertion,
         Self::DpopProof,
         Self::Idempotency,
+        Self::Away,
+        Self::Arrival,
+        Self::Assertion,
     ];
 
     fn as_str(self) -> &'static str {
@@ -101,6 +110,9 @@ impl Kind {
             Self::ClientAssertion => "client_assertion",
             Self::DpopProof => "dpop_proof",
             Self::Idempotency => "idempotency",
+            Self::Away => "away",
+            Self::Arrival => "arrival",
+            Self::Assertion => "assertion",
         }
     }
 }

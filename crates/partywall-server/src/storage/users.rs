@@ -11,7 +11,7 @@ use super::{
     sign_in_policies::{self, SignInSettings},
     signed, tenants, unsigned,
 };
-use crate::control::{AccountId, AccountStatus, TENANT_ADMIN, User, UserId, UserStatus};
+use crate::control::{AccountId, AccountStatus, Email, TENANT_ADMIN, User, UserId, UserStatus};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "users")]
@@ -72,6 +72,20 @@ pub(crate) async fn of_account(
     let row = Entity::find()
         .filter(within(tenant))
         .filter(Column::AccountId.eq(account.as_str()))
+        .only(db)
+        .await?;
+    row.as_ref().map(User::try_from).transpose()
+}
+
+/// The user of a tenant with that address.
+pub(crate) async fn of_email(
+    db: &impl ConnectionTrait,
+    tenant: &TenantId,
+    email: &Email,
+) -> Result<Option<User>, StorageError> {
+    let row = Entity::find()
+        .filter(within(tenant))
+        .filter(Column::Email.eq(email.as_str()))
         .only(db)
         .await?;
     row.as_ref().map(User::try_from).transpose()

@@ -37,7 +37,6 @@ impl DomainName {
     }
 
     /// The domain of an address, if it is one that can be claimed at all.
-    #[cfg_attr(not(test), expect(dead_code, reason = "signing in by a domain is the next change"))]
     pub(crate) fn of(email: &Email) -> Option<Self> {
         email.domain().parse().ok()
     }

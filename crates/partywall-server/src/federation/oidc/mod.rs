@@ -8,8 +8,6 @@
 //! Nothing is stored here: whoever begins puts [`Pending`] by under the `state` they chose, for one
 //! use, and brings it back (F-10).
 
-#![expect(dead_code, reason = "signing in through a connection is the next change")]
-
 use std::{fmt, sync::Arc};
 
 use aws_lc_rs::{
@@ -34,7 +32,7 @@ use self::{
 };
 use crate::{
     control::{Connection, ConnectionId, ControlPlane, Email, OidcProvider},
-    federation::{Upstream, secrets::Secrets},
+    federation::{Upstream, address::Addresses, away::Wish, secrets::Secrets},
     outbound::{Line, Outbound},
     provider::Form,
     random,
@@ -75,15 +73,6 @@ impl<'c> Party<'c> {
     }
 }
 
-/// What the provider is asked for.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Wish<'w> {
-    /// Whom to fill in.
-    pub(crate) login_hint: Option<&'w Email>,
-    /// Whether they must show who they are once more.
-    pub(crate) again: bool,
-}
-
 /// A sign-in that has begun: what its answer must fit. To be kept for one use, under its `state`, and
 /// for the browser that began it.
 #[derive(Clone, Deserialize, Serialize)]
@@ -110,7 +99,7 @@ pub(crate) async fn begin(
     state: &str,
     wish: Wish<'_>,
 ) -> Result<(String, Pending), OidcError> {
-    let redirect_uri = redirect_uri(control, connection);
+    let redirect_uri = Addresses::of(control, connection).callback();
     let party = Party::new(connection, provider, &redirect_uri);
     control.inner.oidc.begin(party, state, wish, (&control.inner.random, control.now())).await
 }
@@ -127,17 +116,11 @@ pub(crate) async fn finish(
     pending: &Pending,
     answer: &Form<'_>,
 ) -> Result<Upstream, OidcError> {
-    let redirect_uri = redirect_uri(control, connection);
+    let redirect_uri = Addresses::of(control, connection).callback();
     let party = Party::new(connection, provider, &redirect_uri);
     let secrets = Secrets::open(&control.inner.config.sealing_key, connection)?;
     let secret = secrets.client_secret().ok_or(OidcError::NoSecret)?;
     control.inner.oidc.finish(party, pending, answer, secret, control.now()).await
-}
-
-/// The connection's own, and no other's (RFC 9700 4.4.2.2).
-fn redirect_uri(control: &ControlPlane, connection: &Connection) -> String {
-    let Connection { tenant, id, .. } = connection;
-    format!("{}/federation/{tenant}/{id}/callback", control.inner.config.issuer.as_str())
 }
 
 impl Oidc {

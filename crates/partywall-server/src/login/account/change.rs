@@ -41,6 +41,8 @@ impl Here<'_> {
             Do::SignOut => return self.sign_out().await,
             Do::EndSession => self.end_session(form.get("sid").unwrap_or_default()).await?,
             Do::TakeBack => self.take_back(form.get("client").unwrap_or_default()).await?,
+            Do::Link => return self.set_out_to_link(form).await,
+            Do::Unlink => self.unlink(form).await?,
             factor => match &self.account {
                 Some(account) => match self.change_factor(factor, account, form).await? {
                     Changed::Said(said) => said,
@@ -159,7 +161,9 @@ impl Here<'_> {
             Do::RemovePasskey => {
                 removed(passkeys::remove(write().await.db(), &account.id, id).await?)
             }
-            Do::SignOut | Do::EndSession | Do::TakeBack => return Err(PageError::Form),
+            Do::SignOut | Do::EndSession | Do::TakeBack | Do::Link | Do::Unlink => {
+                return Err(PageError::Form);
+            }
         })
     }
 
@@ -171,7 +175,7 @@ impl Here<'_> {
     }
 }
 
-static THE_USER: Actor = Actor::System("account page");
+pub(super) static THE_USER: Actor = Actor::System("account page");
 
 enum Changed {
     Said(Said),

@@ -32,6 +32,7 @@ use crate::{
 };
 
 mod change;
+pub(super) mod link;
 mod show;
 mod words;
 
@@ -161,13 +162,15 @@ impl<'h> Here<'h> {
             let begun = sign_in::begin(control, at, browser, goal, Why::SignInAgain).await?;
             return Ok(Found::Response(begun));
         };
-        let Some((user, _)) = admitted.user() else { return Err(PageError::NotFound) };
+        let Some((user, proof)) = admitted.user() else { return Err(PageError::NotFound) };
         let user = user.clone();
-        let sid = session::enter(control, browser, &session, &admitted).await?;
-        let account = match &user.account {
-            Some(account) => accounts::find(control.inner.db.reader(), account).await?,
-            None => None,
+        // A tenant's own provider vouches for a member of that tenant, and never for the person's
+        // account, which opens other tenants.
+        let account = match (&user.account, &proof.connection) {
+            (Some(account), None) => accounts::find(control.inner.db.reader(), account).await?,
+            (Some(_), Some(_)) | (None, _) => None,
         };
+        let sid = session::enter(control, browser, &session, &admitted).await?;
         let fresh = is_fresh(control, &admitted).await?;
         let here = Self { control, at, browser, session, admitted, user, account, sid, fresh };
         Ok(Found::Here(Box::new(here)))
@@ -191,7 +194,9 @@ async fn is_fresh(control: &ControlPlane, admitted: &Admitted) -> Result<bool, P
     let Some((user, proof)) = admitted.user() else { return Ok(false) };
     let lately = proof.auth_time + FRESH > control.now();
     Ok(match &user.account {
-        Some(account) if lately => !sign_in::left_passkey_out(control, account, proof).await?,
+        Some(account) if lately && proof.connection.is_none() => {
+            !sign_in::left_passkey_out(control, account, proof).await?
+        }
         Some(_) | None => lately,
     })
 }

@@ -7,7 +7,7 @@ use axum::{
 };
 use partywall::Timestamp;
 
-use super::{Here, words::Said};
+use super::{Here, link::Linkable, words::Said};
 use crate::{
     login::{
         page::{Look, page},
@@ -57,6 +57,7 @@ impl Here<'_> {
             keys = passkeys::of_account(db, &account.id).await?;
             codes_left = recovery_codes::left(db, &account.id).await?;
         }
+        let links = self.links().await?;
         let look = &Look::inside(control, self.at, tenant).await?;
         let shown = AccountPage {
             look,
@@ -82,6 +83,7 @@ impl Here<'_> {
             sessions,
             more_sessions,
             consents: given,
+            links: &links,
         };
         Ok(page(StatusCode::OK, look, &shown))
     }
@@ -171,6 +173,7 @@ struct AccountPage<'p> {
     sessions: Vec<SessionRow>,
     more_sessions: Option<String>,
     consents: Vec<ConsentRow>,
+    links: &'p [Linkable],
 }
 
 #[cfg(test)]

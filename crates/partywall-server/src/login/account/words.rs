@@ -16,6 +16,8 @@ pub(super) enum Do {
     AddPasskey,
     RenamePasskey,
     RemovePasskey,
+    Link,
+    Unlink,
 }
 
 impl Do {
@@ -32,6 +34,8 @@ impl Do {
             "add_passkey" => Self::AddPasskey,
             "rename_passkey" => Self::RenamePasskey,
             "remove_passkey" => Self::RemovePasskey,
+            "link" => Self::Link,
+            "unlink" => Self::Unlink,
             _ => return None,
         })
     }
@@ -45,7 +49,9 @@ impl Do {
             | Self::RemoveApp
             | Self::NewCodes
             | Self::AddPasskey
-            | Self::RemovePasskey => true,
+            | Self::RemovePasskey
+            | Self::Link
+            | Self::Unlink => true,
         }
     }
 
@@ -61,6 +67,8 @@ impl Do {
             Self::AddPasskey => "factor.passkey_added",
             Self::RenamePasskey => "factor.passkey_renamed",
             Self::RemovePasskey => "factor.passkey_removed",
+            Self::Link => "identity.link",
+            Self::Unlink => "identity.unlink",
         }
     }
 }
@@ -78,11 +86,15 @@ pub(super) enum Said {
     WrongCode,
     TooMany,
     PasskeyFailed,
+    Linked,
+    LinkedToAnother,
+    NotLinked,
+    LastWayIn,
     Weak(WeakPassword),
 }
 
 impl Said {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 17] = [
         Self::SessionEnded,
         Self::TakenBack,
         Self::PasswordChanged,
@@ -93,6 +105,10 @@ impl Said {
         Self::WrongCode,
         Self::TooMany,
         Self::PasskeyFailed,
+        Self::Linked,
+        Self::LinkedToAnother,
+        Self::NotLinked,
+        Self::LastWayIn,
         Self::Weak(WeakPassword::Short),
         Self::Weak(WeakPassword::Long),
         Self::Weak(WeakPassword::Common),
@@ -114,6 +130,10 @@ impl Said {
             Self::WrongCode => "wrong_code",
             Self::TooMany => "too_many",
             Self::PasskeyFailed => "passkey_failed",
+            Self::Linked => "linked",
+            Self::LinkedToAnother => "linked_to_another",
+            Self::NotLinked => "not_linked",
+            Self::LastWayIn => "last_way_in",
             Self::Weak(weak) => word_for(weak),
         }
     }
@@ -125,10 +145,16 @@ impl Said {
             | Self::PasswordChanged
             | Self::Added
             | Self::Removed
-            | Self::Renamed => false,
-            Self::Gone | Self::WrongCode | Self::TooMany | Self::PasskeyFailed | Self::Weak(_) => {
-                true
-            }
+            | Self::Renamed
+            | Self::Linked => false,
+            Self::Gone
+            | Self::WrongCode
+            | Self::TooMany
+            | Self::PasskeyFailed
+            | Self::LinkedToAnother
+            | Self::NotLinked
+            | Self::LastWayIn
+            | Self::Weak(_) => true,
         }
     }
 
@@ -146,6 +172,12 @@ impl Said {
             Self::WrongCode => "That code was not right. Set the app up once more.".to_owned(),
             Self::TooMany => "You have as many as you may. Remove one first.".to_owned(),
             Self::PasskeyFailed => "That did not work. Try once more.".to_owned(),
+            Self::Linked => "You can sign in that way from now on.".to_owned(),
+            Self::LinkedToAnother => {
+                "Whoever you signed in as there is somebody else here already.".to_owned()
+            }
+            Self::NotLinked => "That did not work. Try once more.".to_owned(),
+            Self::LastWayIn => "That is your only way in. Add another one first.".to_owned(),
             Self::Weak(weak) => weak.to_string(),
         }
     }

@@ -14,17 +14,21 @@ use std::time::Duration;
 use axum::{http::HeaderValue, response::Response};
 use partywall::{TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::{
-    Admitted, Proof, Refusal, Why,
+    Admitted, Entry, Path, Proof, Refusal, Why, admit,
     binding::Binding,
-    events::{Happened, note},
+    events::{Happened, note, note_with},
+    home_realm::{self, Realm},
     page,
     problem::PageError,
     session::{self, Browser},
+    vouched::Vouched,
 };
 use crate::{
-    control::{AccountId, ControlPlane, Email, SignInMethod},
+    control::{AccountId, Connection, ControlPlane, Email, SignInMethod, UserId},
+    federation::away::{self, Departure, Errand, Leaving, Wish},
     provider::{
         At,
         authorize::{self, AuthorizationRequest, Prompt, Refused},
@@ -33,9 +37,10 @@ use crate::{
     secret::Secret,
     storage::{
         StorageError, accounts, applications, consents, passkeys, passwords, recovery_codes,
-        sessions::Session,
+        sessions::{self, Session},
         single_use::{self, Drawer, Kind, Redeemed},
-        totp_secrets, users,
+        totp_secrets,
+        users::{self, Who},
     },
 };
 
@@ -62,6 +67,9 @@ pub(super) struct SignIn {
     shown_here: bool,
     /// Whether consent was given in this sign-in.
     agreed: bool,
+    /// For whom a tenant's own provider has vouched in this sign-in.
+    #[serde(default)]
+    vouched: Option<Vouched>,
 }
 
 /// What somebody signs in for.
@@ -75,6 +83,9 @@ pub(super) enum Goal {
     Invitation { account: AccountId, sealed: Vec<u8> },
     /// A device that waits.
     Device { user_code: String, tenant: Option<TenantId> },
+    /// To be linked to what a tenant's own provider says they are, as the user they are in this
+    /// session (F-02).
+    Link { tenant: TenantId, user: UserId, session: Vec<u8> },
 }
 
 /// How far it has come.
@@ -88,6 +99,8 @@ pub(super) enum Step {
     SecondFactor { account: AccountId, shown: Proof },
     /// They have shown a first factor, are to show two, and have one.
     Enrol { account: AccountId, shown: Proof, app: Option<WaitingApp> },
+    /// They are on their way to their tenant's own provider.
+    Away { to: String, by: Departure },
     /// They have shown what they have. What is left depends on what they want.
     Known,
 }
@@ -110,6 +123,7 @@ pub(super) enum Notice {
     PasskeyFailed,
     UsePasskey,
     PasswordChanged,
+    ProviderUnreachable,
 }
 
 impl Notice {
@@ -123,6 +137,10 @@ impl Notice {
             Self::WrongCode => "That code is not right, or was used before. Wait for the next one.",
             Self::PasskeyFailed => "That passkey did not work. Try once more, or another way.",
             Self::UsePasskey => "More than your password is needed here. Use your passkey.",
+            Self::ProviderUnreachable => {
+                "Your organisation's sign-in cannot be reached just now. Try again in a minute; if \
+                 that does not help, tell your administrator."
+            }
             Self::PasswordChanged => "Your password was changed meanwhile. Sign in again.",
             Self::NotAMember => "You do not belong to that organisation.",
         }
@@ -135,6 +153,7 @@ impl Goal {
         match self {
             Self::Application(request) => request.tenant.as_ref(),
             Self::Account { tenant, .. } | Self::Device { tenant, .. } => tenant.as_ref(),
+            Self::Link { tenant, .. } => Some(tenant),
             Self::Invitation { .. } => None,
         }
     }
@@ -148,14 +167,26 @@ impl Goal {
                     && request.is_fresh(proof)
             }
             Self::Account { since, .. } => since.is_none_or(|since| proof.auth_time >= since),
-            Self::Invitation { .. } | Self::Device { .. } => true,
+            Self::Invitation { .. } | Self::Device { .. } | Self::Link { .. } => true,
+        }
+    }
+
+    /// Whether whoever is known is to show who they are once more.
+    fn wants_new_sign_in(&self) -> bool {
+        match self {
+            Self::Application(request) => request.wants_new_sign_in() || request.max_age.is_some(),
+            Self::Account { since, .. } => since.is_some(),
+            Self::Invitation { .. } | Self::Device { .. } | Self::Link { .. } => false,
         }
     }
 
     fn client(&self) -> Option<&str> {
         match self {
             Self::Application(request) => Some(request.client.as_str()),
-            Self::Account { .. } | Self::Invitation { .. } | Self::Device { .. } => None,
+            Self::Account { .. }
+            | Self::Invitation { .. }
+            | Self::Device { .. }
+            | Self::Link { .. } => None,
         }
     }
 
@@ -163,7 +194,10 @@ impl Goal {
     pub(super) fn leads_to(&self) -> Option<&str> {
         match self {
             Self::Application(request) => Some(&request.reply.redirect_uri),
-            Self::Account { .. } | Self::Invitation { .. } | Self::Device { .. } => None,
+            Self::Account { .. }
+            | Self::Invitation { .. }
+            | Self::Device { .. }
+            | Self::Link { .. } => None,
         }
     }
 }
@@ -230,10 +264,12 @@ pub(super) async fn decide(
     session: Option<&Session>,
 ) -> Result<Next, StorageError> {
     let db = control.inner.db.reader();
-    let Some((session, (account, proof))) =
-        session.and_then(|session| Some((session, session.account.clone()?)))
-    else {
-        return Ok(Next::Identify);
+    let Some(session) = session else { return Ok(Next::Identify) };
+    if let Some(vouched) = &sign_in.vouched {
+        return decide_vouched(control, sign_in, vouched).await;
+    }
+    let Some((account, proof)) = session.account.clone() else {
+        return decide_known(control, sign_in, session).await;
     };
     if !sign_in.shown_here && !sign_in.goal.takes_earlier(&proof) {
         return Ok(Next::Again(account));
@@ -264,28 +300,83 @@ pub(super) async fn decide(
         }
         Err(refusal) => return Ok(Next::Refused(Shut::Gate(refusal))),
     };
-    let Some((user, shown)) = admitted.user() else { return Ok(Next::Identify) };
+    let Some((_, shown)) = admitted.user() else { return Ok(Next::Identify) };
     if let Goal::Account { since: Some(_), .. } = &sign_in.goal
         && left_passkey_out(control, &account, shown).await?
     {
         return Ok(step_up(control, account, shown.clone()));
     }
+    let can_step_up = !shown.is_multi_factor();
+    Ok(match for_the_goal(control, sign_in, admitted).await? {
+        Next::Refused(Shut::TooWeak) if can_step_up => step_up(control, account, proof),
+        next => next,
+    })
+}
+
+/// What is left for somebody the gate lets in: what the application asks for.
+async fn for_the_goal(
+    control: &ControlPlane,
+    sign_in: &SignIn,
+    admitted: Admitted,
+) -> Result<Next, StorageError> {
+    let Some((user, shown)) = admitted.user() else { return Ok(Next::Identify) };
     if let Goal::Application(request) = &sign_in.goal {
         if request.subject.as_ref().is_some_and(|subject| *subject != user.id) {
             return Ok(Next::Refused(Shut::OtherUser));
         }
         if !request.is_met_by(shown) {
-            return Ok(if shown.is_multi_factor() {
-                Next::Refused(Shut::TooWeak)
-            } else {
-                step_up(control, account, proof)
-            });
+            return Ok(Next::Refused(Shut::TooWeak));
         }
         if !sign_in.agreed && needs_consent(control, request, &admitted).await? {
             return Ok(Next::Consent(Box::new(admitted)));
         }
     }
     Ok(Next::Done(Box::new(admitted)))
+}
+
+/// For somebody whom a tenant's own provider has just vouched for: in that tenant or nowhere
+/// (I-03). The gate is asked each time, as for everybody.
+async fn decide_vouched(
+    control: &ControlPlane,
+    sign_in: &SignIn,
+    vouched: &Vouched,
+) -> Result<Next, StorageError> {
+    let Vouched { tenant, user, proof, .. } = vouched;
+    if sign_in.goal.tenant().is_some_and(|wanted| wanted != tenant) {
+        return Ok(Next::Refused(Shut::Gate(Refusal::NotAMember)));
+    }
+    if matches!(sign_in.goal, Goal::Invitation { .. }) {
+        return Ok(Next::Refused(Shut::OtherUser));
+    }
+    let entry = Entry { tenant, who: Who::User(user), path: Path::Session, proof };
+    match admit(control.inner.db.reader(), entry, control.now()).await? {
+        Ok(admitted) => for_the_goal(control, sign_in, admitted).await,
+        Err(refusal) => Ok(Next::Refused(Shut::Gate(refusal))),
+    }
+}
+
+/// For a browser in which tenants' own providers vouched for somebody before, and nobody signed in
+/// with factors kept here.
+async fn decide_known(
+    control: &ControlPlane,
+    sign_in: &SignIn,
+    session: &Session,
+) -> Result<Next, StorageError> {
+    let tenant = match sign_in.goal.tenant().or(sign_in.chosen.as_ref()) {
+        Some(tenant) => tenant.clone(),
+        None => {
+            let db = control.inner.db.reader();
+            match sessions::live_of_browser(db, &session.id_hash).await?.as_slice() {
+                [only] => only.tenant.clone(),
+                _ => return Ok(Next::Identify),
+            }
+        }
+    };
+    let Ok(admitted) = session::admit_session(control, session, &tenant).await? else {
+        return Ok(Next::Identify);
+    };
+    let fits = admitted.user().is_some_and(|(_, proof)| sign_in.goal.takes_earlier(proof));
+    if fits { for_the_goal(control, sign_in, admitted).await } else { Ok(Next::Identify) }
 }
 
 /// A second factor tops up a first one that was shown in the same sitting, no older one.
@@ -327,18 +418,64 @@ pub(super) async fn begin(
     goal: Goal,
     why: Why,
 ) -> Result<Response, PageError> {
-    control.inner.strangers.draw(browser.network(), goal.tenant())?;
-    let (binding, cookie) = Binding::of_or_new(browser, &control.inner.random)?;
     let hint = match &goal {
         Goal::Application(request) => request.login_hint.clone(),
-        Goal::Account { .. } | Goal::Invitation { .. } | Goal::Device { .. } => None,
+        Goal::Account { .. }
+        | Goal::Invitation { .. }
+        | Goal::Device { .. }
+        | Goal::Link { .. } => None,
     };
     // Known beforehand: the first page is left out (I-20).
-    let step = match (why, hint) {
-        (Why::SignIn | Why::SelectAccount, Some(email)) => Step::Password { email },
-        (Why::SignIn | Why::SelectAccount, None) => Step::Identify,
-        (Why::SignInAgain | Why::ChooseTenant | Why::Consent, _) => Step::Known,
+    let (step, connection) = match (why, hint) {
+        (Why::SignInAgain | Why::ChooseTenant | Why::Consent, _) => (Step::Known, None),
+        (Why::SignIn | Why::SelectAccount, hint) => {
+            match home_realm::realm(control, goal.tenant(), hint.as_ref()).await? {
+                Realm::Elsewhere(connection) => (Step::Identify, Some((connection, hint))),
+                Realm::Here => {
+                    let step = hint.map_or(Step::Identify, |email| Step::Password { email });
+                    (step, None)
+                }
+            }
+        }
     };
+    let (begun, sign_in) = put(control, at, browser, goal, step).await?;
+    let Begun { id, cookies } = begun;
+    let under_way = UnderWay { control, at, browser, id: id.expose(), cookies };
+    if let Some((connection, hint)) = connection {
+        return under_way.send_away(sign_in, &connection, hint.as_ref()).await;
+    }
+    let session = browser.session(control).await?;
+    match &sign_in.step {
+        Step::Known => under_way.go_on(sign_in, session.as_ref()).await,
+        _ => Ok(under_way.see_own_page()),
+    }
+}
+
+/// Begins one of which nothing is shown yet.
+pub(super) async fn begin_quietly(
+    control: &ControlPlane,
+    at: &At,
+    browser: &Browser,
+    goal: Goal,
+) -> Result<(Begun, SignIn), PageError> {
+    put(control, at, browser, goal, Step::Known).await
+}
+
+/// A sign-in that was put into its drawer just now.
+pub(super) struct Begun {
+    pub(super) id: Secret<String>,
+    pub(super) cookies: Vec<HeaderValue>,
+}
+
+async fn put(
+    control: &ControlPlane,
+    at: &At,
+    browser: &Browser,
+    goal: Goal,
+    step: Step,
+) -> Result<(Begun, SignIn), PageError> {
+    control.inner.strangers.draw(browser.network(), goal.tenant())?;
+    let (binding, cookie) = Binding::of_or_new(browser, &control.inner.random)?;
     let sign_in = SignIn {
         issuer: at.issuer().to_owned(),
         goal,
@@ -348,18 +485,13 @@ pub(super) async fn begin(
         chosen: None,
         shown_here: false,
         agreed: false,
+        vouched: None,
     };
     let id = single_use::draw(&control.inner.random)?;
     let write = control.inner.db.single().await;
     single_use::put(write.db(), drawer(), id.expose(), &sign_in, control.now(), LASTS).await?;
     drop(write);
-    let under_way =
-        UnderWay { control, at, browser, id: id.expose(), cookies: cookie.into_iter().collect() };
-    let session = browser.session(control).await?;
-    match &sign_in.step {
-        Step::Known => under_way.go_on(sign_in, session.as_ref()).await,
-        _ => Ok(under_way.see_own_page()),
-    }
+    Ok((Begun { id, cookies: cookie.into_iter().collect() }, sign_in))
 }
 
 /// A sign-in, and the request that moves it.
@@ -421,6 +553,66 @@ impl UnderWay<'_> {
         self.go_on(sign_in, Some(&begun.session)).await
     }
 
+    /// As [`establish`](Self::establish), of somebody for whom their tenant's own provider vouches.
+    pub(super) async fn establish_vouched(
+        mut self,
+        mut sign_in: SignIn,
+        vouched: Vouched,
+    ) -> Result<Response, PageError> {
+        let begun = session::begin_vouched(self.control, self.browser).await?;
+        self.cookies.extend(begun.set_cookie);
+        sign_in.step = Step::Known;
+        sign_in.notice = None;
+        sign_in.shown_here = true;
+        sign_in.vouched = Some(vouched);
+        self.go_on(sign_in, Some(&begun.session)).await
+    }
+
+    /// Sends somebody to their tenant's own provider.
+    pub(super) async fn send_away(
+        self,
+        mut sign_in: SignIn,
+        connection: &Connection,
+        login_hint: Option<&Email>,
+    ) -> Result<Response, PageError> {
+        // It costs a signature, or a question to the provider.
+        let tenant = Some(&connection.tenant);
+        self.control.inner.strangers.draw(self.browser.network(), tenant)?;
+        let id = self.id.to_owned();
+        let errand = match &sign_in.goal {
+            Goal::Link { .. } => Errand::Link { sign_in: id },
+            Goal::Application(_)
+            | Goal::Account { .. }
+            | Goal::Invitation { .. }
+            | Goal::Device { .. } => Errand::SignIn { sign_in: id },
+        };
+        let (issuer, browser) = (self.at.issuer(), sign_in.browser.clone());
+        let leaving = Leaving { issuer, browser, errand };
+        let wish = Wish { login_hint, again: sign_in.goal.wants_new_sign_in() };
+        match away::set_out(self.control, connection, leaving, wish).await {
+            Ok(by) => {
+                sign_in.step = Step::Away { to: connection.name.clone(), by };
+                sign_in.vouched = None;
+                self.keep(&sign_in).await
+            }
+            Err(error) => {
+                let tenant = Some(&connection.tenant);
+                let outcome = error.complaint().map(|complaint| complaint.rule);
+                let happened = Happened {
+                    event: "sign_in.away",
+                    outcome: outcome.as_deref().unwrap_or("failed_here"),
+                    tenant,
+                    subject: None,
+                    client: None,
+                };
+                let detail = json!({ "connection": connection.id, "error": error.to_string() });
+                note_with(self.control, happened, detail).await;
+                sign_in.step = Step::Identify;
+                self.say(sign_in, Notice::ProviderUnreachable).await
+            }
+        }
+    }
+
     /// Goes on to whatever is left: a page, or the end.
     pub(super) async fn go_on(
         self,
@@ -466,7 +658,8 @@ impl UnderWay<'_> {
         session: &Session,
         admitted: &Admitted,
     ) -> Result<Response, PageError> {
-        let sid = session::enter(self.control, self.browser, session, admitted).await?;
+        let terms = sign_in.vouched.as_ref().map(|vouched| &vouched.terms);
+        let sid = session::enter_on(self.control, self.browser, session, admitted, terms).await?;
         self.use_up().await?;
         self.note(&sign_in, "sign_in.enter", "success", Some(admitted)).await;
         let own = |path: String| page::see_other(&format!("{}{path}", self.at.issuer()), &[]);
@@ -476,7 +669,9 @@ impl UnderWay<'_> {
             }
             // Decided before anybody is admitted.
             Goal::Invitation { .. } => own("/account".to_owned()),
-            Goal::Account { .. } => own(format!("/account/{}", admitted.tenant())),
+            Goal::Account { .. } | Goal::Link { .. } => {
+                own(format!("/account/{}", admitted.tenant()))
+            }
             Goal::Device { user_code, .. } => own(format!(
                 "{}/{}?user_code={user_code}",
                 device::VERIFICATION_PATH,
@@ -495,13 +690,14 @@ impl UnderWay<'_> {
             Goal::Application(request) => {
                 authorize::refuse(self.at, &request.reply, Refused::AccessDenied)
             }
-            Goal::Account { .. } | Goal::Invitation { .. } | Goal::Device { .. } => {
-                page::see_other(&format!("{}/account", self.at.issuer()), &[])
-            }
+            Goal::Account { .. }
+            | Goal::Invitation { .. }
+            | Goal::Device { .. }
+            | Goal::Link { .. } => page::see_other(&format!("{}/account", self.at.issuer()), &[]),
         })
     }
 
-    async fn use_up(&self) -> Result<(), PageError> {
+    pub(super) async fn use_up(&self) -> Result<(), PageError> {
         let write = self.control.inner.db.single().await;
         let now = self.control.now();
         match single_use::redeem::<SignIn>(write.db(), drawer(), self.id, now).await? {

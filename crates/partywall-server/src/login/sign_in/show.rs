@@ -10,7 +10,8 @@ use partywall::TenantId;
 
 use super::{Goal, Next, Notice, SignIn, Step, UnderWay, WaitingApp, decide, submit::sealed_for};
 use crate::{
-    control::{AccountId, ApplicationId, ControlPlane, Scope},
+    control::{AccountId, ApplicationId, Connection, ControlPlane, Scope},
+    federation::away::Departure,
     login::{
         Admitted,
         page::{Last, Look, page},
@@ -19,7 +20,7 @@ use crate::{
     },
     provider::{At, Form, scope},
     secret::Secret,
-    storage::{StorageError, applications, sign_in_policies, tenants, users},
+    storage::{StorageError, applications, connections, sign_in_policies, tenants, users},
 };
 
 pub(crate) async fn handler(
@@ -48,7 +49,16 @@ async fn show(
     Ok(match &sign_in.step {
         Step::Identify => {
             let application = application_name(control, &sign_in.goal).await?;
-            page(StatusCode::OK, look, &Identify { look, error, application, email: "", options })
+            let connections = &connections_of(control, &sign_in.goal).await?;
+            let identify = Identify { look, error, application, email: "", options, connections };
+            page(StatusCode::OK, look, &identify)
+        }
+        Step::Away { to, by } => {
+            let look = &match by {
+                Departure::Redirect(_) => Look::plain(control, at),
+                Departure::Post { action, .. } => Look::plain(control, at).leading_to(action),
+            };
+            page(StatusCode::OK, look, &Away { look, to, by })
         }
         Step::Password { email } => {
             page(StatusCode::OK, look, &Password { look, error, email: email.as_str(), options })
@@ -114,6 +124,20 @@ async fn consent(
     Ok(page(StatusCode::OK, look, &consent))
 }
 
+/// The providers that somebody who wants to come in to this tenant may sign in with.
+async fn connections_of(
+    control: &ControlPlane,
+    goal: &Goal,
+) -> Result<Vec<Connection>, StorageError> {
+    match goal.tenant() {
+        Some(tenant) => connections::active(control.inner.db.reader(), tenant, SHOWN).await,
+        None => Ok(Vec::new()),
+    }
+}
+
+/// As many buttons as a page bears.
+const SHOWN: u64 = 10;
+
 /// What a scope lets an application do.
 pub(in crate::login) fn in_words(scope: &Scope) -> String {
     match scope.as_str() {
@@ -169,7 +193,10 @@ async fn application_name(
 ) -> Result<Option<String>, StorageError> {
     match goal {
         Goal::Application(request) => name_of(control, &request.client).await,
-        Goal::Account { .. } | Goal::Invitation { .. } | Goal::Device { .. } => Ok(None),
+        Goal::Account { .. }
+        | Goal::Invitation { .. }
+        | Goal::Device { .. }
+        | Goal::Link { .. } => Ok(None),
     }
 }
 
@@ -195,6 +222,17 @@ struct Identify<'p> {
     application: Option<String>,
     email: &'p str,
     options: String,
+    connections: &'p [Connection],
+}
+
+/// On the way to a tenant's own provider. A page, and no redirect: a form of ours led here, and
+/// what it may lead to is ours alone (`form-action`).
+#[derive(Template)]
+#[template(path = "away.html")]
+struct Away<'p> {
+    look: &'p Look,
+    to: &'p str,
+    by: &'p Departure,
 }
 
 #[derive(Template)]

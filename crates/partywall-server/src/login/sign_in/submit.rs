@@ -12,7 +12,7 @@ use super::{
     Next, Notice, SignIn, Step, UnderWay, WaitingApp, decide, has_app, is_outdated, second_step,
 };
 use crate::{
-    control::{AccountId, ControlPlane, Email},
+    control::{AccountId, Connection, ControlPlane, Email},
     login::{
         Amr, Proof, account,
         binding::is_from_our_page,
@@ -21,7 +21,7 @@ use crate::{
             password::{self, Attempt, Outcome},
             second, totp,
         },
-        home_realm::{Realm, realm_of},
+        home_realm::{Realm, realm},
         links::posted,
         page::Last,
         problem::{PageError, PageResult},
@@ -29,7 +29,7 @@ use crate::{
     },
     provider::{At, Form},
     secret::Secret,
-    storage::{accounts, consents, users},
+    storage::{accounts, connections, consents, users},
 };
 
 pub(crate) async fn handler(
@@ -72,6 +72,7 @@ async fn submit(
             sign_in.chosen = None;
             sign_in.shown_here = false;
             sign_in.agreed = false;
+            sign_in.vouched = None;
             under_way.keep(&sign_in).await
         }
         ("cancel", _) => under_way.cancel(sign_in).await,
@@ -81,6 +82,9 @@ async fn submit(
                 control.inner.strangers.draw(browser.network(), sign_in.goal.tenant()) =>
         {
             Err(fast.into())
+        }
+        ("connection", Step::Identify | Step::Password { .. }) => {
+            choose_connection(under_way, sign_in, &form).await
         }
         ("identify", Step::Identify) => identify(under_way, sign_in, &form).await,
         ("password", Step::Password { email }) => {
@@ -110,10 +114,34 @@ async fn identify(
     let Some(email) = form.get("email").and_then(|email| email.parse::<Email>().ok()) else {
         return under_way.say(sign_in, Notice::NotAnAddress).await;
     };
-    sign_in.step = match realm_of(under_way.control, sign_in.goal.tenant(), &email) {
-        Realm::Here => Step::Password { email },
+    match realm(under_way.control, sign_in.goal.tenant(), Some(&email)).await? {
+        Realm::Here => {
+            sign_in.step = Step::Password { email };
+            under_way.keep(&sign_in).await
+        }
+        Realm::Elsewhere(connection) => {
+            under_way.send_away(sign_in, &connection, Some(&email)).await
+        }
+    }
+}
+
+/// One of the providers on the page. Another tenant's is not there (I-16).
+async fn choose_connection(
+    under_way: UnderWay<'_>,
+    sign_in: SignIn,
+    form: &Form<'_>,
+) -> Result<Response, PageError> {
+    let chosen = form.get("connection").and_then(|id| id.parse().ok());
+    let connection = match (sign_in.goal.tenant(), chosen) {
+        (Some(tenant), Some(id)) => {
+            connections::find(under_way.control.inner.db.reader(), tenant, &id).await?
+        }
+        _ => None,
     };
-    under_way.keep(&sign_in).await
+    match connection.filter(Connection::admits) {
+        Some(connection) => under_way.send_away(sign_in, &connection, None).await,
+        None => under_way.keep(&sign_in).await,
+    }
 }
 
 /// An address nobody has, an account without a password, one that is locked and a wrong password:

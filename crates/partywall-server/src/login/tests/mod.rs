@@ -23,6 +23,7 @@ use crate::{
 mod account;
 mod canary;
 mod device;
+mod federated;
 mod flow;
 mod links;
 mod pages;

@@ -1,0 +1,231 @@
+//! Who somebody from a tenant's provider is in the tenant: the user they are linked to, one that
+//! is made for them, or nobody. Nothing the provider says finds a user but the identity itself,
+//! unless the tenant's rules say so (F-01, I-02).
+
+use partywall::Timestamp;
+use sea_orm::ConnectionTrait;
+use serde_json::json;
+
+use super::{UnverifiedEmail, Upstream, domains::DomainName};
+use crate::{
+    control::{
+        Connection, ControlError, ControlPlane, Metadata, THE_SERVER, User, UserId, UserStatus,
+    },
+    storage::{AuditEvent, accounts, connections, domains, external_identities, users},
+};
+
+/// Who somebody is.
+#[derive(Debug)]
+pub(crate) enum Joined {
+    User(Box<User>),
+    Nobody(Unknown),
+}
+
+/// Why somebody whom the provider vouches for is nobody here.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub(crate) enum Unknown {
+    #[error("nobody is linked to this identity, and the connection makes no users")]
+    NotLinked,
+    #[error("the provider sends no e-mail address, which a new user needs")]
+    NoEmail,
+    #[error("the address is of a domain that the tenant has not proved to be its own")]
+    DomainNotProved,
+    #[error("a user with this address is there already: let them sign in, and link the two")]
+    EmailTaken,
+    #[error("the tenant has a user with this address who was suspended")]
+    Suspended,
+    #[error("the connection was changed meanwhile, or lets nobody in")]
+    Shut,
+}
+
+impl Unknown {
+    /// The word in records.
+    pub(crate) fn code(self) -> &'static str {
+        match self {
+            Self::NotLinked => "not_linked",
+            Self::NoEmail => "no_email",
+            Self::DomainNotProved => "domain_not_proved",
+            Self::EmailTaken => "email_taken",
+            Self::Suspended => "suspended",
+            Self::Shut => "connection_shut",
+        }
+    }
+}
+
+/// Finds or makes the user, and gives them the roles that their groups give now.
+pub(crate) async fn join(
+    control: &ControlPlane,
+    connection: &Connection,
+    upstream: &Upstream,
+) -> Result<Joined, ControlError> {
+    let identity = upstream.identity(connection);
+    let db = control.inner.db.reader();
+    let tenant = &connection.tenant;
+    if let Some(id) = external_identities::user_of(db, &identity).await?
+        && let Some(user) = users::find(db, tenant, &id).await?
+        && connection.rules.roles_of(&user.roles, &upstream.groups) == user.roles
+    {
+        let write = control.inner.db.single().await;
+        external_identities::touch(write.db(), &identity, control.now()).await?;
+        return Ok(Joined::User(Box::new(user)));
+    }
+    // Something has to be written. All of it is decided anew, within the change.
+    let now = control.now();
+    let change = control.inner.db.change(now).await?;
+    let rows = change.rows();
+    let current = connections::find(rows, tenant, &connection.id).await?;
+    let Some(connection) = current.filter(Connection::admits) else {
+        return Ok(Joined::Nobody(Unknown::Shut));
+    };
+    let (user, how) = match external_identities::user_of(rows, &identity).await? {
+        Some(id) => match users::find(rows, tenant, &id).await? {
+            Some(user) => (user, How::Known),
+            None => return Ok(Joined::Nobody(Unknown::NotLinked)),
+        },
+        None => match found(rows, &connection, upstream).await? {
+            Found::User(user, how) => (*user, how),
+            Found::Room(email) => {
+                let user = new_user(control, &connection, upstream, email, now)?;
+                users::insert(rows, &user).await?;
+                (user, How::Made)
+            }
+            Found::Nobody(why) => return Ok(Joined::Nobody(why)),
+        },
+    };
+    if how != How::Known && !external_identities::link(rows, &identity, &user.id, now).await? {
+        return Ok(Joined::Nobody(Unknown::Shut));
+    }
+    let user = with_roles(control, rows, &connection, user, &upstream.groups, now).await?;
+    external_identities::touch(rows, &identity, now).await?;
+    let event = AuditEvent {
+        actor: &THE_SERVER,
+        tenant: Some(tenant),
+        action: how.action(),
+        detail: json!({
+            "user": user.id, "connection": connection.id, "issuer": upstream.issuer,
+            "login": upstream.login, "groups": upstream.groups, "roles": user.roles,
+        }),
+    };
+    control.commit(change, event).await?;
+    Ok(Joined::User(Box::new(user)))
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum How {
+    Known,
+    LinkedByEmail,
+    Made,
+}
+
+impl How {
+    fn action(self) -> &'static str {
+        match self {
+            Self::Known => "user.roles_by_groups",
+            Self::LinkedByEmail => "identity.link_by_email",
+            Self::Made => "user.join",
+        }
+    }
+}
+
+enum Found {
+    User(Box<User>, How),
+    /// Nobody has that address: there is room for a new user.
+    Room(crate::control::Email),
+    Nobody(Unknown),
+}
+
+/// Whom an identity that is linked to nobody may be taken for.
+async fn found(
+    db: &impl ConnectionTrait,
+    connection: &Connection,
+    upstream: &Upstream,
+) -> Result<Found, ControlError> {
+    let (tenant, rules) = (&connection.tenant, &connection.rules);
+    if !rules.just_in_time && !rules.link_by_email {
+        return Ok(Found::Nobody(Unknown::NotLinked));
+    }
+    let Some(UnverifiedEmail { address, said_to_be_verified }) = &upstream.email else {
+        return Ok(Found::Nobody(Unknown::NoEmail));
+    };
+    // F-03: a provider says something about addresses of its tenant's own domains, or nothing.
+    let is_own = match DomainName::of(address) {
+        Some(domain) => domains::is_proved_for(db, tenant, &domain).await?,
+        None => false,
+    };
+    if !is_own {
+        return Ok(Found::Nobody(Unknown::DomainNotProved));
+    }
+    let Some(user) = users::of_email(db, tenant, address).await? else {
+        let room = if rules.just_in_time {
+            Found::Room(address.clone())
+        } else {
+            Found::Nobody(Unknown::NotLinked)
+        };
+        return Ok(room);
+    };
+    if user.status == UserStatus::Suspended {
+        return Ok(Found::Nobody(Unknown::Suspended));
+    }
+    // I-02: verified there, verified here, and of the same person's account.
+    let verified_here = match &user.account {
+        Some(account) => accounts::find(db, account).await?.is_some_and(|account| {
+            account.email == user.email && account.email_verified_at.is_some()
+        }),
+        None => false,
+    };
+    if rules.link_by_email
+        && *said_to_be_verified
+        && verified_here
+        && user.status == UserStatus::Active
+    {
+        return Ok(Found::User(Box::new(user), How::LinkedByEmail));
+    }
+    Ok(Found::Nobody(Unknown::EmailTaken))
+}
+
+fn new_user(
+    control: &ControlPlane,
+    connection: &Connection,
+    upstream: &Upstream,
+    email: crate::control::Email,
+    now: Timestamp,
+) -> Result<User, ControlError> {
+    let name = upstream.name.as_deref().unwrap_or_default().trim();
+    let name: String = name.chars().filter(|c| !c.is_control()).take(128).collect();
+    Ok(User {
+        id: UserId::draw(&control.inner.random)?,
+        tenant: connection.tenant.clone(),
+        account: None,
+        name: if name.is_empty() { email.as_str().to_owned() } else { name },
+        email,
+        status: UserStatus::Active,
+        roles: Default::default(),
+        metadata: Metadata::default(),
+        break_glass: false,
+        created_at: now,
+        changed_at: now,
+        version: 1,
+    })
+}
+
+/// Gives the roles that the groups give; one that loses a role loses its access tokens.
+async fn with_roles(
+    control: &ControlPlane,
+    db: &impl ConnectionTrait,
+    connection: &Connection,
+    mut user: User,
+    groups: &[String],
+    now: Timestamp,
+) -> Result<User, ControlError> {
+    let roles = connection.rules.roles_of(&user.roles, groups);
+    if roles == user.roles {
+        return Ok(user);
+    }
+    if !user.roles.is_subset(&roles) {
+        control.refuse_tokens_of(db, &user.tenant, user.id.as_str(), now).await?;
+    }
+    user.roles = roles;
+    user.changed_at = now;
+    user.version += 1;
+    if users::update(db, &user).await? { Ok(user) } else { Err(ControlError::Conflict) }
+}

@@ -1,0 +1,585 @@
+//! Sign-ins with tenants' own providers: here SAML ones that the tests play, with real signatures.
+
+use std::{io::Read, time::Duration};
+
+use axum::http::StatusCode;
+use base64ct::{Base64, Encoding};
+use partywall::{Clock, TenantId, Timestamp};
+use url::Url;
+
+use super::*;
+use crate::{
+    Connection, ConnectionPatch, ConnectionStatus, IdentityProvider, NewConnection, SamlProvider,
+    control::Domain,
+    federation::address::Addresses,
+    provider::testing::TESTER,
+    storage::{connections, domains},
+};
+
+#[path = "../../../../partywall-saml/tests/saml/support.rs"]
+#[expect(dead_code, reason = "the crate's own tests need more of it")]
+mod saml;
+
+/// A tenant's provider, and the connection it is registered as.
+struct Idp {
+    signer: saml::Idp,
+    entity_id: String,
+}
+
+/// What a browser was sent to the provider with.
+struct Sent {
+    request: String,
+    relay_state: String,
+}
+
+/// Somebody, as a provider describes them.
+#[derive(Clone)]
+struct Person {
+    name_id: String,
+    email: Option<&'static str>,
+    groups: Vec<&'static str>,
+}
+
+fn person(name_id: &str, email: &'static str) -> Person {
+    Person { name_id: name_id.to_owned(), email: Some(email), groups: vec!["staff"] }
+}
+
+impl Idp {
+    fn new(entity_id: &str) -> Self {
+        Self { signer: saml::Idp::p256(), entity_id: entity_id.to_owned() }
+    }
+
+    /// Registers it with a tenant, by these rules, and activates it.
+    async fn registered(
+        &self,
+        scene: &Scene,
+        tenant: &TenantId,
+        rules: serde_json::Value,
+    ) -> Connection {
+        let provider = IdentityProvider::Saml(SamlProvider {
+            entity_id: self.entity_id.clone(),
+            sso_redirect: Some("https://idp.test/sso?a=b".to_owned()),
+            certificates: vec![Base64::encode_string(&self.signer.certificate)],
+            ..SamlProvider::default()
+        });
+        let new = NewConnection {
+            name: "Acme's own".to_owned(),
+            provider,
+            rules: serde_json::from_value(rules).unwrap(),
+            client_secret: None,
+        };
+        let made = scene.control.create_connection(&TESTER, tenant, new).await.unwrap();
+        set_status(scene, &made, ConnectionStatus::Active).await
+    }
+
+    /// A response of this provider's about somebody, for a connection of ours.
+    fn response(&self, scene: &Scene, to: &Connection, sent: &Sent, who: &Person) -> String {
+        let addresses = Addresses::of(&scene.control, to);
+        let in_response_to = match sent.request.as_str() {
+            "" => String::new(),
+            request => format!(r#" InResponseTo="{request}""#),
+        };
+        let (now, later) = (instant(scene.clock.now()), instant(scene.clock.now() + MINUTE));
+        let id = crate::random::opaque_id(&aws_lc_rs::rand::SystemRandom::new()).unwrap();
+        let values = |values: &[&str]| -> String {
+            let value = |value| format!("<saml:AttributeValue>{value}</saml:AttributeValue>");
+            values.iter().map(value).collect()
+        };
+        let attribute = |name: &str, of: &[&str]| {
+            format!(r#"<saml:Attribute Name="{name}">{}</saml:Attribute>"#, values(of))
+        };
+        let attributes: String = [
+            who.email.map(|email| attribute("mail", &[email])),
+            Some(attribute("groups", &who.groups)),
+            Some(attribute("tid", &["bond"])),
+            Some(attribute("roles", &["tenant-admin"])),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        let assertion = format!(
+            concat!(
+                r#"<saml:Assertion xmlns:saml="urn:oasis:names:tc:SAML:2.0:assertion" ID="_{id}" IssueInstant="{now}" Version="2.0">"#,
+                r#"<saml:Issuer>{issuer}</saml:Issuer>{{signature}}<saml:Subject>"#,
+                r#"<saml:NameID Format="urn:oasis:names:tc:SAML:2.0:nameid-format:persistent">{name_id}</saml:NameID>"#,
+                r#"<saml:SubjectConfirmation Method="urn:oasis:names:tc:SAML:2.0:cm:bearer">"#,
+                r#"<saml:SubjectConfirmationData{in_response_to} NotOnOrAfter="{later}" Recipient="{acs}"></saml:SubjectConfirmationData>"#,
+                r#"</saml:SubjectConfirmation></saml:Subject>"#,
+                r#"<saml:Conditions NotBefore="{now}" NotOnOrAfter="{later}"><saml:AudienceRestriction>"#,
+                r#"<saml:Audience>{audience}</saml:Audience></saml:AudienceRestriction></saml:Conditions>"#,
+                r#"<saml:AuthnStatement AuthnInstant="{now}" SessionIndex="_s"><saml:AuthnContext>"#,
+                r#"<saml:AuthnContextClassRef>urn:oasis:names:tc:SAML:2.0:ac:classes:Password</saml:AuthnContextClassRef>"#,
+                r#"</saml:AuthnContext></saml:AuthnStatement>"#,
+                r#"<saml:AttributeStatement>{attributes}</saml:AttributeStatement></saml:Assertion>"#,
+            ),
+            id = id,
+            now = now,
+            issuer = self.entity_id,
+            name_id = who.name_id,
+            in_response_to = in_response_to,
+            later = later,
+            acs = addresses.acs(),
+            audience = addresses.metadata(),
+            attributes = attributes,
+        );
+        let signing = saml::Signing::with(
+            "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha256",
+            "http://www.w3.org/2001/04/xmlenc#sha256",
+        );
+        let assertion = self.signer.sign_as(&assertion, &signing);
+        let response = format!(
+            concat!(
+                r#"<samlp:Response xmlns:samlp="urn:oasis:names:tc:SAML:2.0:protocol" Destination="{acs}" ID="_r{id}"{in_response_to} IssueInstant="{now}" Version="2.0">"#,
+                r#"<saml:Issuer xmlns:saml="urn:oasis:names:tc:SAML:2.0:assertion">{issuer}</saml:Issuer>"#,
+                r#"<samlp:Status><samlp:StatusCode Value="urn:oasis:names:tc:SAML:2.0:status:Success"></samlp:StatusCode></samlp:Status>"#,
+                r#"{assertion}</samlp:Response>"#,
+            ),
+            acs = addresses.acs(),
+            id = id,
+            in_response_to = in_response_to,
+            now = now,
+            issuer = self.entity_id,
+            assertion = assertion,
+        );
+        Base64::encode_string(response.as_bytes())
+    }
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn instant(at: Timestamp) -> String {
+    let days = i64::try_from(at.0 / 86400).unwrap();
+    // Howard Hinnant's civil_from_days.
+    let z = days + 719_468;
+    let (era, doe) = (z.div_euclid(146_097), z.rem_euclid(146_097));
+    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
+    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
+    let mp = (5 * doy + 2) / 153;
+    let (day, month) = (doy - (153 * mp + 2) / 5 + 1, if mp < 10 { mp + 3 } else { mp - 9 });
+    let year = yoe + era * 400 + i64::from(month <= 2);
+    let (hour, minute, second) = (at.0 % 86400 / 3600, at.0 % 3600 / 60, at.0 % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+async fn set_status(scene: &Scene, of: &Connection, status: ConnectionStatus) -> Connection {
+    let patch = ConnectionPatch { status: Some(status), ..ConnectionPatch::default() };
+    let (control, tenant) = (&scene.control, &of.tenant);
+    control.update_connection(&TESTER, tenant, &of.id, patch, |_| true).await.unwrap()
+}
+
+/// Says that DNS said so.
+async fn proves(scene: &Scene, connection: &Connection, domain: &str) {
+    let domain = Domain {
+        tenant: connection.tenant.clone(),
+        name: domain.parse().unwrap(),
+        token: "t".to_owned(),
+        connection: Some(connection.id.clone()),
+        verified_at: Some(scene.clock.now()),
+        checked_at: None,
+        seen: None,
+        due_at: None,
+        failing_since: None,
+        created_at: scene.clock.now(),
+        version: 1,
+    };
+    domains::insert(scene.control.inner.db.reader(), &domain).await.unwrap();
+}
+
+/// Where a page sends the browser, and what it says there.
+fn sent(page: &Page) -> Sent {
+    let from = page.body.find("content=\"0; url=").expect("sends nobody away") + 16;
+    let address = page.body[from..].split('"').next().unwrap().replace("&#38;", "&");
+    let address = Url::parse(&address.replace("&amp;", "&")).unwrap();
+    assert_eq!(address.host_str(), Some("idp.test"));
+    let of = |name: &str| {
+        let found = address.query_pairs().find(|(found, _)| found == name);
+        found.unwrap_or_else(|| panic!("no {name}: {address}")).1.into_owned()
+    };
+    let deflated = Base64::decode_vec(&of("SAMLRequest")).unwrap();
+    let mut xml = String::new();
+    flate2::read::DeflateDecoder::new(&*deflated).read_to_string(&mut xml).unwrap();
+    let request = xml.split(" ID=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    assert!(!of("Signature").is_empty());
+    Sent { request, relay_state: of("RelayState") }
+}
+
+impl Surfer {
+    /// Types an address; is sent to the provider.
+    async fn leaves(
+        &mut self,
+        scene: &Scene,
+        email: &str,
+        more: &[(&str, &str)],
+    ) -> (String, Sent) {
+        let path = self.sets_out(scene, more).await;
+        let identified = self.post(scene, &path, &[("step", "identify"), ("email", email)]).await;
+        assert_eq!(identified.leads_to(), path);
+        let away = self.get(scene, &path).await;
+        (path, sent(&away))
+    }
+
+    /// Arrives at a connection with a provider's form, and goes on in this browser.
+    async fn arrives(
+        &mut self,
+        scene: &Scene,
+        at: &Connection,
+        sent: &Sent,
+        response: &str,
+    ) -> Page {
+        let posted = posts(scene, at, sent, response).await;
+        if posted.status != StatusCode::SEE_OTHER {
+            return posted;
+        }
+        let path = posted.leads_to();
+        self.get(scene, &path).await
+    }
+}
+
+/// The provider's page posts its form: browsers send no cookies of ours with it.
+async fn posts(scene: &Scene, at: &Connection, sent: &Sent, response: &str) -> Page {
+    let acs = format!("/federation/{}/{}/acs", at.tenant, at.id);
+    let mut form = vec![("SAMLResponse", response)];
+    if !sent.relay_state.is_empty() {
+        form.push(("RelayState", sent.relay_state.as_str()));
+    }
+    Surfer::default().post_from(scene, &acs, &form, Some("https://idp.test")).await
+}
+
+async fn tokens(scene: &Scene, done: &Page) -> serde_json::Value {
+    let form = format!(
+        "grant_type=authorization_code&client_id={}&redirect_uri=https%3A%2F%2Fapp.test%2Fcb\
+         &code_verifier={VERIFIER}&code={}",
+        scene.app.client_id,
+        done.answer()["code"]
+    );
+    scene.post("/token", &form).await.1
+}
+
+fn joining() -> serde_json::Value {
+    json!({ "just_in_time": true, "group_roles": { "staff": ["reader"] } })
+}
+
+#[tokio::test]
+async fn m10_a_tenants_own_provider_signs_its_people_in() {
+    let scene = scene().await;
+    let idp = Idp::new("https://idp.test/metadata");
+    let connection = idp.registered(&scene, &scene.tenant, joining()).await;
+    proves(&scene, &connection, "acme.test").await;
+
+    let mut zoe = Surfer::default();
+    let (_, out) = zoe.leaves(&scene, "zoe@acme.test", &[]).await;
+    let response = idp.response(&scene, &connection, &out, &person("zoe", "zoe@acme.test"));
+    let done = zoe.arrives(&scene, &connection, &out, &response).await;
+    let claims = scene.claims(tokens(&scene, &done).await["access_token"].as_str().unwrap());
+    // F-09: roles by the rules; nothing of what the provider says of tenants and roles.
+    assert_eq!(claims["roles"], json!(["reader"]));
+    assert_eq!(claims["tid"], scene.tenant.as_str());
+    assert_eq!((&claims["cid"], &claims["amr"]), (&json!(connection.id.as_str()), &json!(["fed"])));
+
+    // The next application asks nothing; the same person is the same user.
+    let again = zoe.asks(&scene, &scene.app, &[("tenant", "acme")]).await;
+    assert!(again.answer().contains_key("code"));
+    let mut elsewhere = Surfer::default();
+    let (_, out) = elsewhere.leaves(&scene, "zoe@acme.test", &[]).await;
+    let renamed = Person { email: Some("married@acme.test"), ..person("zoe", "") };
+    let response = idp.response(&scene, &connection, &out, &renamed);
+    let done = elsewhere.arrives(&scene, &connection, &out, &response).await;
+    let same = scene.claims(tokens(&scene, &done).await["access_token"].as_str().unwrap());
+    assert_eq!(same["sub"], claims["sub"]);
+}
+
+#[tokio::test]
+async fn o21_who_left_comes_back_once_and_in_the_same_browser() {
+    let scene = scene().await;
+    let idp = Idp::new("https://idp.test/metadata");
+    let connection = idp.registered(&scene, &scene.tenant, joining()).await;
+    proves(&scene, &connection, "acme.test").await;
+    let zoe = person("zoe", "zoe@acme.test");
+
+    // A thief's browser, with the victim's arrival.
+    let mut victim = Surfer::default();
+    let (_, out) = victim.leaves(&scene, "zoe@acme.test", &[]).await;
+    let response = idp.response(&scene, &connection, &out, &zoe);
+    let arrived = posts(&scene, &connection, &out, &response).await.leads_to();
+    let stolen = Surfer::default().get(&scene, &arrived).await;
+    assert_eq!(stolen.status, StatusCode::NOT_FOUND);
+    // It is spent with that; so is where they left from, and the assertion.
+    assert_eq!(victim.get(&scene, &arrived).await.status, StatusCode::NOT_FOUND);
+    assert_eq!(posts(&scene, &connection, &out, &response).await.status, StatusCode::FORBIDDEN);
+
+    // The control, and what is left of it afterwards.
+    let (_, out) = victim.leaves(&scene, "zoe@acme.test", &[]).await;
+    let response = idp.response(&scene, &connection, &out, &zoe);
+    let arrived = posts(&scene, &connection, &out, &response).await.leads_to();
+    assert!(victim.get(&scene, &arrived).await.answer().contains_key("code"));
+    assert_eq!(victim.get(&scene, &arrived).await.status, StatusCode::NOT_FOUND);
+    // Another sign-in of the same browser is not answered by an older response.
+    let (_, other) = victim.leaves(&scene, "zoe@acme.test", &[("prompt", "login")]).await;
+    let refused = posts(&scene, &connection, &other, &response).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    assert!(!refused.body.contains("InResponseTo") && !refused.body.contains("replay"));
+    let events = scene.security_events().await;
+    for told in ["federation.refused not_away", "federation.refused in_response_to"] {
+        assert!(events.iter().any(|event| event == told), "{told}: {events:?}");
+    }
+}
+
+#[tokio::test]
+async fn i18_two_tenants_may_register_the_same_provider() {
+    let scene = scene().await;
+    let bond = tenant(&scene.control, "bond").await;
+    let idp = Idp::new("https://idp.test/metadata");
+    let at_acme = idp.registered(&scene, &scene.tenant, joining()).await;
+    let at_bond = idp.registered(&scene, &bond, joining()).await;
+    proves(&scene, &at_acme, "acme.test").await;
+    proves(&scene, &at_bond, "bond.test").await;
+    let signs_in = async |email, connection: &Connection| {
+        let mut surfer = Surfer::default();
+        let (_, out) = surfer.leaves(&scene, email, &[]).await;
+        let response = idp.response(&scene, connection, &out, &person("zoe", email));
+        let done = surfer.arrives(&scene, connection, &out, &response).await;
+        scene.claims(tokens(&scene, &done).await["access_token"].as_str().unwrap())
+    };
+    let (here, there) =
+        (signs_in("zoe@acme.test", &at_acme).await, signs_in("zoe@bond.test", &at_bond).await);
+    // I-01: the same subject of the same issuer is somebody else in another tenant.
+    assert_ne!(here["sub"], there["sub"]);
+    assert_eq!((&here["tid"], &there["tid"]), (&json!(scene.tenant), &json!(bond)));
+
+    // I-16, F-06: left through one connection, back through another, with a good signature.
+    let mut surfer = Surfer::default();
+    let (_, out) = surfer.leaves(&scene, "zoe@acme.test", &[]).await;
+    let response = idp.response(&scene, &at_bond, &out, &person("zoe", "zoe@acme.test"));
+    assert_eq!(posts(&scene, &at_bond, &out, &response).await.status, StatusCode::FORBIDDEN);
+    // And with what was meant for the other.
+    let (_, out) = surfer.leaves(&scene, "zoe@acme.test", &[]).await;
+    let response = idp.response(&scene, &at_bond, &out, &person("zoe", "zoe@acme.test"));
+    assert_eq!(posts(&scene, &at_acme, &out, &response).await.status, StatusCode::FORBIDDEN);
+    // Another tenant's connection below one's own tenant is not there.
+    let crossed = Connection { tenant: scene.tenant.clone(), ..at_bond.clone() };
+    assert_eq!(posts(&scene, &crossed, &out, &response).await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn i03_a_provider_vouches_inside_its_own_tenant() {
+    let scene = scene().await;
+    let bond = tenant(&scene.control, "bond").await;
+    let idp = Idp::new("https://idp.test/metadata");
+    let at_bond = idp.registered(&scene, &bond, joining()).await;
+    proves(&scene, &at_bond, "bond.test").await;
+    // Acme is what the application asks for: the address leads nowhere else.
+    let mut surfer = Surfer::default();
+    let path = surfer.sets_out(&scene, &[("tenant", "acme")]).await;
+    let form = [("step", "identify"), ("email", "zoe@bond.test")];
+    surfer.post(&scene, &path, &form).await;
+    assert!(surfer.get(&scene, &path).await.body.contains("Password"), "not sent away");
+    let form = [("step", "connection"), ("connection", at_bond.id.as_str())];
+    assert_eq!(surfer.post(&scene, &path, &form).await.leads_to(), path);
+    assert!(!surfer.get(&scene, &path).await.body.contains("idp.test"), "another tenant's");
+
+    // F-03: a provider asserts no address of a domain that is not its tenant's.
+    let mut surfer = Surfer::default();
+    let (_, out) = surfer.leaves(&scene, "zoe@bond.test", &[]).await;
+    let response = idp.response(&scene, &at_bond, &out, &person("zoe", "ada@acme.test"));
+    let refused = surfer.arrives(&scene, &at_bond, &out, &response).await;
+    assert_eq!(
+        (refused.status, refused.heading()),
+        (StatusCode::FORBIDDEN, "You cannot come in yet")
+    );
+    let (_, out) = surfer.leaves(&scene, "zoe@bond.test", &[]).await;
+    let response = idp.response(&scene, &at_bond, &out, &person("zoe", "zoe@bond.test"));
+    assert!(surfer.arrives(&scene, &at_bond, &out, &response).await.answer().contains_key("code"));
+}
+
+#[tokio::test]
+async fn f01_an_address_is_nobodys_identity() {
+    let scene = scene().await;
+    let (own, other) = (Idp::new("https://idp.test/a"), Idp::new("https://idp.test/b"));
+    let rules = json!({ "just_in_time": true, "link_by_email": true });
+    let connection = own.registered(&scene, &scene.tenant, rules.clone()).await;
+    let second = other.registered(&scene, &scene.tenant, rules).await;
+    proves(&scene, &connection, "acme.test").await;
+    let arrives = async |idp: &Idp, at: &Connection, who: Person| {
+        let mut surfer = Surfer::default();
+        let path = surfer.sets_out(&scene, &[("tenant", "acme")]).await;
+        let form = [("step", "connection"), ("connection", at.id.as_str())];
+        surfer.post(&scene, &path, &form).await;
+        let out = sent(&surfer.get(&scene, &path).await);
+        let response = idp.response(&scene, at, &out, &who);
+        surfer.arrives(&scene, at, &out, &response).await
+    };
+    // B-04: Ada has a password here; a provider that says it is her makes it nobody.
+    let refused = arrives(&own, &connection, person("x", "ada@acme.test")).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    // Zoe comes by the first provider; by the second the same address and name are nobody's.
+    let done = arrives(&own, &connection, person("zoe", "zoe@acme.test")).await;
+    assert!(done.answer().contains_key("code"));
+    let refused = arrives(&other, &second, person("zoe", "zoe@acme.test")).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    // A name is one to the letter.
+    let refused = arrives(&own, &connection, person("Zoe", "zoe@acme.test")).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    let events = scene.security_events().await;
+    let told = events.iter().filter(|event| *event == "sign_in.federated email_taken").count();
+    assert_eq!(told, 3, "{events:?}");
+}
+
+#[tokio::test]
+async fn f04_a_disabled_connection_lets_nobody_in_anywhere() {
+    let scene = scene().await;
+    let idp = Idp::new("https://idp.test/metadata");
+    let connection = idp.registered(&scene, &scene.tenant, joining()).await;
+    proves(&scene, &connection, "acme.test").await;
+    let zoe = person("zoe", "zoe@acme.test");
+    let mut in_session = Surfer::default();
+    let (_, out) = in_session.leaves(&scene, "zoe@acme.test", &[]).await;
+    let response = idp.response(&scene, &connection, &out, &zoe);
+    let done = in_session.arrives(&scene, &connection, &out, &response).await;
+    let token = tokens(&scene, &done).await["access_token"].as_str().unwrap().to_owned();
+    assert_eq!(scene.refusal(&token).await, None, "the control");
+    // Two more are under way, one of them has come back already.
+    let (mut away, mut back) = (Surfer::default(), Surfer::default());
+    let (_, first) = away.leaves(&scene, "zoe@acme.test", &[]).await;
+    let (_, second) = back.leaves(&scene, "zoe@acme.test", &[]).await;
+    let answer = idp.response(&scene, &connection, &second, &zoe);
+    let arrived = posts(&scene, &connection, &second, &answer).await.leads_to();
+
+    for shut in [
+        ConnectionPatch { status: Some(ConnectionStatus::Disabled), ..Default::default() },
+        ConnectionPatch {
+            status: Some(ConnectionStatus::Active),
+            rules: Some(serde_json::from_value(json!({ "link_only": true })).unwrap()),
+            ..Default::default()
+        },
+    ] {
+        let (control, tenant) = (&scene.control, &scene.tenant);
+        control.update_connection(&TESTER, tenant, &connection.id, shut, |_| true).await.unwrap();
+        scene.advance(Duration::from_secs(1));
+        assert_eq!(scene.refusal(&token).await, Some("revoked"), "an access token");
+        let asked = in_session.asks(&scene, &scene.app, &[("tenant", "acme")]).await;
+        assert!(asked.leads_to().starts_with("/sign-in/"), "a session");
+        let mut surfer = Surfer::default();
+        let path = surfer.sets_out(&scene, &[]).await;
+        surfer.post(&scene, &path, &[("step", "identify"), ("email", "zoe@acme.test")]).await;
+        assert!(!surfer.get(&scene, &path).await.body.contains("idp.test"), "sent away");
+        let response = idp.response(&scene, &connection, &first, &zoe);
+        let posted = posts(&scene, &connection, &first, &response).await;
+        assert_eq!(posted.status, StatusCode::FORBIDDEN, "on the way");
+        let arriving = back.get(&scene, &arrived).await;
+        assert_ne!(arriving.status, StatusCode::OK, "come back");
+        assert!(
+            !arriving.headers.contains_key("location")
+                || arriving.leads_to().starts_with("/sign-in/")
+        );
+    }
+    let found = connections::find(scene.control.inner.db.reader(), &scene.tenant, &connection.id);
+    assert!(found.await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn s11_nobody_comes_unasked_unless_the_tenant_wants_it() {
+    let scene = scene().await;
+    let idp = Idp::new("https://idp.test/metadata");
+    let connection = idp.registered(&scene, &scene.tenant, joining()).await;
+    proves(&scene, &connection, "acme.test").await;
+    let nothing = Sent { request: String::new(), relay_state: String::new() };
+    let zoe = person("zoe", "zoe@acme.test");
+    let response = idp.response(&scene, &connection, &nothing, &zoe);
+    assert_eq!(posts(&scene, &connection, &nothing, &response).await.status, StatusCode::FORBIDDEN);
+
+    let IdentityProvider::Saml(mut provider) = connection.provider.clone() else { panic!() };
+    provider.idp_initiated = true;
+    let patch = ConnectionPatch {
+        provider: Some(IdentityProvider::Saml(provider)),
+        ..ConnectionPatch::default()
+    };
+    let (control, tenant) = (&scene.control, &scene.tenant);
+    control.update_connection(&TESTER, tenant, &connection.id, patch, |_| true).await.unwrap();
+    let mut surfer = Surfer::default();
+    let done = surfer.arrives(&scene, &connection, &nothing, &response).await;
+    assert_eq!(done.leads_to(), format!("/account/{}", scene.tenant));
+    let page = surfer.get(&scene, &format!("/account/{}", scene.tenant)).await;
+    assert_eq!(page.status, StatusCode::OK);
+    // S-10: on whichever server, once.
+    let replayed = posts(&scene, &connection, &nothing, &response).await;
+    assert_eq!(replayed.status, StatusCode::FORBIDDEN);
+    let events = scene.security_events().await;
+    assert!(events.iter().any(|event| event == "federation.refused replayed"), "{events:?}");
+}
+
+#[tokio::test]
+async fn f02_a_link_is_made_by_who_left_as_whom_they_come_back() {
+    let scene = scene().await;
+    let idp = Idp::new("https://idp.test/metadata");
+    let connection = idp.registered(&scene, &scene.tenant, json!({})).await;
+    let other =
+        Idp::new("https://idp.test/other").registered(&scene, &scene.tenant, json!({})).await;
+    let account = format!("/account/{}", scene.tenant);
+    let sets_out = async |surfer: &mut Surfer| {
+        let form = [("do", "link"), ("connection", connection.id.as_str())];
+        let away = surfer.post(&scene, &account, &form).await.leads_to();
+        sent(&surfer.get(&scene, &away).await)
+    };
+    let mine = person("ada at idp", "whatever@nowhere.test");
+    let mut ada = scene.surfer(&scene.user).await;
+
+    // CVE-2026-9087: proof for one identity, used with another; here the identity is the proof.
+    // Another browser, another user in this browser, another connection: nothing is linked.
+    let out = sets_out(&mut ada).await;
+    let response = idp.response(&scene, &connection, &out, &mine);
+    let arrived = posts(&scene, &connection, &out, &response).await.leads_to();
+    let mut thief = scene.surfer(&scene.user).await;
+    assert_eq!(thief.get(&scene, &arrived).await.status, StatusCode::NOT_FOUND, "another browser");
+    assert_eq!(ada.get(&scene, &arrived).await.status, StatusCode::NOT_FOUND, "spent");
+
+    let out = sets_out(&mut ada).await;
+    let response = idp.response(&scene, &connection, &out, &mine);
+    let arrived = posts(&scene, &connection, &out, &response).await.leads_to();
+    let bob = user(&scene.control, &scene.tenant, "bob@acme.test").await;
+    let session = scene.surfer(&bob).await.cookies[crate::login::session::COOKIE_NAME].clone();
+    let own = ada.cookies.insert(crate::login::session::COOKIE_NAME.to_owned(), session).unwrap();
+    assert_eq!(ada.get(&scene, &arrived).await.status, StatusCode::NOT_FOUND, "another user");
+    ada.cookies.insert(crate::login::session::COOKIE_NAME.to_owned(), own);
+
+    let out = sets_out(&mut ada).await;
+    let crossed = idp.response(&scene, &other, &out, &mine);
+    assert_eq!(posts(&scene, &other, &out, &crossed).await.status, StatusCode::FORBIDDEN);
+    let nobody = scene.control.inner.db.reader();
+    let linked = connections::of_user(nobody, &scene.tenant, &scene.user.id).await.unwrap();
+    assert!(linked.is_empty(), "something was linked");
+
+    // The control; and the same name signs in from now on, as the user it was linked to.
+    let out = sets_out(&mut ada).await;
+    let response = idp.response(&scene, &connection, &out, &mine);
+    let arrived = posts(&scene, &connection, &out, &response).await.leads_to();
+    assert!(ada.get(&scene, &arrived).await.location().ends_with("said=linked"));
+    assert_eq!(ada.get(&scene, &arrived).await.status, StatusCode::NOT_FOUND, "again");
+    let comes = async || {
+        let mut surfer = Surfer::default();
+        let path = surfer.sets_out(&scene, &[("tenant", "acme")]).await;
+        let form = [("step", "connection"), ("connection", connection.id.as_str())];
+        surfer.post(&scene, &path, &form).await;
+        let out = sent(&surfer.get(&scene, &path).await);
+        let response = idp.response(&scene, &connection, &out, &mine);
+        let done = surfer.arrives(&scene, &connection, &out, &response).await;
+        (surfer, done)
+    };
+    let (mut surfer, done) = comes().await;
+    let token = tokens(&scene, &done).await["access_token"].as_str().unwrap().to_owned();
+    assert_eq!(scene.claims(&token)["sub"], scene.user.id.as_str());
+    // What a tenant's provider says opens nothing of the person's account, which has other tenants.
+    let page = surfer.get(&scene, &account).await;
+    assert!(page.body.contains("Acme's own".replace('\'', "&#39;").as_str()), "{}", page.body);
+    assert!(!page.body.contains("change_password"), "the account's factors");
+    let form = [("do", "change_password"), ("password", "a password of the provider's")];
+    assert_eq!(surfer.post(&scene, &account, &form).await.status, StatusCode::NOT_FOUND);
+
+    // Dead after unlinking: the session, the token, the name.
+    let form = [("do", "unlink"), ("connection", connection.id.as_str())];
+    assert!(ada.post(&scene, &account, &form).await.location().ends_with("said=removed"));
+    scene.advance(Duration::from_secs(1));
+    assert_eq!(scene.refusal(&token).await, Some("revoked"));
+    let asked = surfer.asks(&scene, &scene.app, &[("tenant", "acme")]).await;
+    assert!(asked.leads_to().starts_with("/sign-in/"));
+    assert_eq!(comes().await.1.status, StatusCode::FORBIDDEN);
+}
