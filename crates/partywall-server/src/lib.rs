@@ -59,6 +59,7 @@ mod keys;
 mod login;
 mod mail;
 mod outbound;
+mod portal;
 mod provider;
 mod random;
 mod rate;
@@ -77,13 +78,14 @@ pub use control::{
     ApplicationCredentials, ApplicationId, ApplicationPatch, ApplicationStatus, AuditRecord,
     BillingReference, Branding, ClientAuthentication, ClientId, ClientSecret, Connection,
     ConnectionId, ConnectionPatch, ConnectionRules, ConnectionStatus, ControlError, ControlPlane,
-    Decoy, Domain, DomainSeen, DomainStatus, Email, Grant, IdentityProvider, InvalidAccount,
-    InvalidApiKey, InvalidApplication, InvalidConnection, InvalidMachine, InvalidPolicy,
-    InvalidProfile, InvalidScimToken, InvalidUser, LockPreview, Machine, MachineCredentials,
-    MachinePatch, MachineStatus, Metadata, NewApiKey, NewApplication, NewConnection, NewMachine,
-    NewOperatorKey, NewScimToken, NewTenant, NewUser, OidcProfile, OidcProvider, OpenError,
-    OperatorKey, OperatorKeySecret, Registration, SamlProvider, ScimToken, ScimTokenCredentials,
-    ScimTokenId, Scope, SecurityRecord, SessionRecord, SignInMethod, SignInPolicy, SignInSettings,
+    Decoy, Domain, DomainSeen, DomainStatus, Email, Grant, IdentityProvider, Intent,
+    InvalidAccount, InvalidApiKey, InvalidApplication, InvalidConnection, InvalidMachine,
+    InvalidPolicy, InvalidProfile, InvalidScimToken, InvalidUser, LockPreview, Machine,
+    MachineCredentials, MachinePatch, MachineStatus, Metadata, NewApiKey, NewApplication,
+    NewConnection, NewMachine, NewOperatorKey, NewScimToken, NewSetupLink, NewTenant, NewUser,
+    OidcProfile, OidcProvider, OpenError, OperatorKey, OperatorKeySecret, Registration,
+    SamlProvider, ScimToken, ScimTokenCredentials, ScimTokenId, Scope, SecurityRecord,
+    SessionRecord, SetupLink, SetupLinkAddress, SignInMethod, SignInPolicy, SignInSettings,
     SignedDecoy, SigningKeyRecord, TENANT_ADMIN, Tenant, TenantPatch, TenantProfile,
     UpstreamMultiFactor, User, UserId, UserPatch, UserStatus,
 };

@@ -11,7 +11,7 @@ use crate::{
     control::ControlPlane,
     federation, health,
     http::{guard, guard_with},
-    login,
+    login, portal,
     provider::{self, logout::Telling},
     scim, storage,
 };
@@ -76,7 +76,10 @@ impl Server {
         let federation = federation::routes(&self.control).with_state(self.control.clone());
         // An assertion, in base64 and escaped, is larger than anything of ours.
         let federation = guard_with(federation, &self.control, Duration::from_secs(10), 768 * 1024);
-        guard(routes, &self.control, Duration::from_secs(10)).merge(federation)
+        let portal = portal::routes(&self.control).with_state(self.control.clone());
+        // An identity provider's metadata is, too.
+        let portal = guard_with(portal, &self.control, Duration::from_secs(10), portal::MAX_BODY);
+        guard(routes, &self.control, Duration::from_secs(10)).merge(federation).merge(portal)
     }
 
     /// The SCIM endpoints: for tenants' own identity providers, each of which shows a token of its

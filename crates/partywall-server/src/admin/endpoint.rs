@@ -10,13 +10,13 @@ use utoipa::{
 };
 
 use super::{
-    api_keys, applications, connections, domains, machines, memberships, sessions, sign_in,
-    signing_keys, tenants, trail, users,
+    api_keys, applications, connections, domains, machines, memberships, sessions, setup_links,
+    sign_in, signing_keys, tenants, trail, users,
 };
 use crate::control::{
     AdministratorPatch, ApplicationPatch, Branding, ConnectionPatch, ControlPlane, MachinePatch,
-    NewApiKey, NewApplication, NewConnection, NewMachine, NewTenant, NewUser, SignInPolicy,
-    TenantPatch, UserPatch,
+    NewApiKey, NewApplication, NewConnection, NewMachine, NewSetupLink, NewTenant, NewUser,
+    SignInPolicy, TenantPatch, UserPatch,
 };
 
 /// One endpoint, for the router and for the document.
@@ -475,6 +475,23 @@ fn of_domains() -> Vec<Endpoint> {
         )
         .answers::<domains::DomainView>()
         .with(200),
+        Endpoint::at(
+            "POST",
+            "/tenants/{tenant}/setup-links",
+            (
+                "createSetupLink",
+                "Make a link by which somebody sets up how a tenant signs in; it is shown once",
+            ),
+            setup_links::create,
+        )
+        .takes::<NewSetupLink>()
+        .answers::<setup_links::LinkView>(),
+        Endpoint::at(
+            "DELETE",
+            "/tenants/{tenant}/setup-links/{link}",
+            ("revokeSetupLink", "End a setup link, and the work of whoever opened it"),
+            setup_links::revoke,
+        ),
     ]
 }
 

@@ -143,10 +143,15 @@ impl Answered {
     }
 }
 
+/// The members of answers that are told once: clients' secrets, and addresses that let people in.
+const SECRETS: [&str; 2] = ["secret", "setup_url"];
+
 fn without_secret(body: &[u8]) -> Value {
     let mut body: Value = serde_json::from_slice(body).unwrap_or_default();
-    if let Some(secret) = body.get_mut("secret") {
-        *secret = Value::Null;
+    for name in SECRETS {
+        if let Some(secret) = body.get_mut(name) {
+            *secret = Value::Null;
+        }
     }
     body
 }

@@ -39,6 +39,7 @@ mod robot;
 #[expect(dead_code, reason = "routed together with connections")]
 mod scim_tokens;
 mod sessions;
+mod setup_links;
 mod sign_in;
 mod signing_keys;
 mod tenants;

@@ -179,6 +179,7 @@ fn of_control(error: &ControlError) -> Problem {
         | E::UnknownApplication { .. }
         | E::UnknownConnection { .. }
         | E::UnknownDomain { .. }
+        | E::UnknownSetupLink
         | E::UnknownSession
         | E::UnknownOperatorKey { .. }
         | E::UnknownSigningKey { .. }
@@ -221,6 +222,7 @@ fn of_control(error: &ControlError) -> Problem {
         | E::Application(_)
         | E::Connection(_)
         | E::Domain(_)
+        | E::SetupLinkLife
         | E::SignInPolicy(_)
         | E::Machine(_) => told(StatusCode::UNPROCESSABLE_ENTITY, "invalid"),
         E::Storage(_) | E::Key(_) | E::Random(_) | E::Compile(_) | E::Mail(_) | E::Seal(_) => {

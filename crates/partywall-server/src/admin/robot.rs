@@ -162,6 +162,8 @@ impl Plane {
         let domain = control.claim_domain(&TESTER, &tenant, domain, None).await.unwrap();
         let connection = serde_json::from_value(connection(slug)).unwrap();
         let connection = control.create_connection(&TESTER, &tenant, connection).await.unwrap().id;
+        let link = serde_json::from_value(json!({ "intent": "sso" })).unwrap();
+        let link = control.create_setup_link(&TESTER, &tenant, link).await.unwrap();
         let sid = format!("{slug:a<26}");
         let browser = Session {
             id_hash: slug.as_bytes().to_vec(),
@@ -195,6 +197,7 @@ impl Plane {
             ("session", sid),
             ("domain", domain.name.to_string()),
             ("connection", connection.to_string()),
+            ("link", link.link.id.clone()),
         ]);
         Realm { tenant, token, ids }
     }
@@ -251,6 +254,7 @@ fn body_for(id: &str, realm: &Realm) -> Option<Value> {
         "updateUser" => json!({ "name": "Augusta", "roles": ["accountant"] }),
         "createConnection" => connection("Acme's other"),
         "updateConnection" => json!({ "name": "Acme's own", "status": "active" }),
+        "createSetupLink" => json!({ "intent": "sso" }),
         "claimDomain" => json!({ "domain": "more.acme.test" }),
         "updateDomain" => json!({ "connection": null }),
         "createMachine" => json!({ "name": "new", "roles": ["clerk"] }),

@@ -30,6 +30,13 @@ pub enum Actor {
         /// Which one.
         connection: ConnectionId,
     },
+    /// Whoever holds a link to the setup portal.
+    SetupLink {
+        /// The tenant.
+        tenant: TenantId,
+        /// The link's id, which is no secret.
+        link: String,
+    },
     /// The system itself: a scheduled task, a command.
     System(&'static str),
 }
@@ -42,6 +49,7 @@ impl Actor {
             Self::TenantAdministrator { .. } => "tenant_administrator",
             Self::Machine { .. } => "machine",
             Self::Connection { .. } => "connection",
+            Self::SetupLink { .. } => "setup_link",
             Self::System(_) => "system",
         }
     }
@@ -53,6 +61,7 @@ impl Actor {
             Self::TenantAdministrator { user, .. } => user.as_str(),
             Self::Machine { client, .. } => client.as_str(),
             Self::Connection { connection, .. } => connection.as_str(),
+            Self::SetupLink { link, .. } => link,
             Self::System(task) => task,
         }
     }

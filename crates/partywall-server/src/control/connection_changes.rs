@@ -78,9 +78,21 @@ impl ControlPlane {
         tenant: &TenantId,
         new: NewConnection,
     ) -> Result<Connection, ControlError> {
+        let id = ConnectionId::draw(&self.inner.random)?;
+        self.create_connection_as(actor, tenant, id, new).await
+    }
+
+    /// As [`create_connection`](Self::create_connection), under an id that was drawn before: its
+    /// addresses have been told already.
+    pub(crate) async fn create_connection_as(
+        &self,
+        actor: &Actor,
+        tenant: &TenantId,
+        id: ConnectionId,
+        new: NewConnection,
+    ) -> Result<Connection, ControlError> {
         let NewConnection { name, provider, rules, client_secret } = new;
         let now = self.now();
-        let id = ConnectionId::draw(&self.inner.random)?;
         let secrets = Secrets::for_new(&provider, client_secret, now)?;
         let connection = Connection {
             sealed: Some(secrets.seal(&self.inner.config.sealing_key, tenant, &id)?),

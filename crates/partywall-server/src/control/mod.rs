@@ -61,6 +61,7 @@ pub use machine::{
     ClientId, ClientSecret, InvalidMachine, Machine, MachineCredentials, MachineStatus, NewMachine,
     Scope,
 };
+pub use setup_link::{Intent, NewSetupLink, SetupLink, SetupLinkAddress};
 pub use sign_in_policy::{Branding, InvalidPolicy, SignInMethod, SignInPolicy};
 pub use tenant::{
     Administrator, BillingReference, InvalidProfile, Metadata, NewTenant, Tenant, TenantProfile,
@@ -101,6 +102,7 @@ pub(crate) mod own_issuer;
 mod revocation;
 mod scim_token;
 mod session;
+pub(crate) mod setup_link;
 mod sign_in_policy;
 mod sign_in_settings;
 mod signing_keys;
@@ -414,6 +416,12 @@ pub enum ControlError {
     /// A tenant claims too much.
     #[error("a tenant may claim 200 domains: remove some first")]
     TooManyDomains,
+    /// No such link of that tenant's, or it has run out.
+    #[error("there is no such setup link")]
+    UnknownSetupLink,
+    /// A link would be good for too long, or not at all.
+    #[error("a setup link can be opened for up to 72 hours")]
+    SetupLinkLife,
     /// The application has no secret to rotate.
     #[error("application {client} does not authenticate with a secret")]
     NoSecret {

@@ -1,6 +1,6 @@
 //! Signing people in: what they showed, and the one gate that decides whether it lets them in.
 
-pub(crate) use account::SIGNED_OUT;
+pub(crate) use account::{SIGNED_OUT, date};
 pub(crate) use admit::{Admitted, AdmittedPrincipal, Entry, Path, Refusal, admit, admit_machine};
 pub(crate) use proof::{ACR_VALUES, Amr, Proof};
 pub(crate) use sign_in::needs_consent;

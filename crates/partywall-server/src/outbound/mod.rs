@@ -1,7 +1,6 @@
 //! Calling addresses that others have registered. Whoever registers one must not reach through us
 //! what only we can reach (OWASP SSRF, F-05), nor hold up anybody but themselves: no
 //! redirects, no proxy, no address that is not public, little time, little to read.
-#![expect(dead_code, reason = "not all that connections call by is called yet")]
 
 use std::{sync::Arc, time::Duration};
 

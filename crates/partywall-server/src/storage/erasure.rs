@@ -15,7 +15,7 @@ use crate::control::User;
 const ABOUT_USERS: [&str; 6] =
     ["consents", "session_proofs", "grants", "external_identities", "scim_members", "scim_users"];
 /// Tables with rows of a tenant, in an order that foreign keys allow.
-const OF_TENANTS: [&str; 19] = [
+const OF_TENANTS: [&str; 20] = [
     "consents",
     "session_proofs",
     "grants",
@@ -25,6 +25,7 @@ const OF_TENANTS: [&str; 19] = [
     "scim_groups",
     "scim_users",
     "scim_tokens",
+    "setup_links",
     "connections",
     "api_keys",
     "single_use",
@@ -208,6 +209,7 @@ mod tests {
                     _ if !column.required => continue,
                     "user_id" => format!("'{}'", user.id),
                     "connection_id" => format!("'{connection}'"),
+                    "progress" => "'{}'".to_owned(),
                     _ => column.some_value(slug),
                 };
                 names.push(column.name.as_str());

@@ -8,6 +8,7 @@ mod m0003_people_and_sign_in;
 mod m0004_federation;
 mod m0005_scim;
 mod m0006_domains;
+mod m0007_setup_links;
 
 pub(crate) struct Migrator;
 
@@ -21,6 +22,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0004_federation::Migration),
             Box::new(m0005_scim::Migration),
             Box::new(m0006_domains::Migration),
+            Box::new(m0007_setup_links::Migration),
         ]
     }
 }

@@ -65,6 +65,7 @@ pub(crate) mod scim_users;
 pub(crate) mod security_events;
 pub(crate) mod sessions;
 pub(crate) mod settings;
+pub(crate) mod setup_links;
 pub(crate) mod sign_in_policies;
 pub(crate) mod signing_keys;
 mod single_statements;

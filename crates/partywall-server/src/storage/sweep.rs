@@ -18,13 +18,14 @@ struct Expiring {
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// All of them have an index on `expires_at`; a test asks both databases whether they use it.
-const EXPIRING: [Expiring; 4] = [
+const EXPIRING: [Expiring; 5] = [
     // Until then a replay is still told from nothing.
     Expiring { table: "single_use", kept: DAY },
     Expiring { table: "sessions", kept: DAY },
     // Logouts that are still to be delivered name them.
     Expiring { table: "session_proofs", kept: Duration::from_secs(7 * DAY.as_secs()) },
     Expiring { table: "grants", kept: DAY },
+    Expiring { table: "setup_links", kept: DAY },
 ];
 
 /// Rows of one statement. A statement holds SQLite's only writer, so it is short.

@@ -5,7 +5,7 @@
 use sea_orm::DatabaseConnection;
 
 /// The tables whose rows are one tenant's.
-const OF_TENANTS: [&str; 20] = [
+const OF_TENANTS: [&str; 21] = [
     "api_keys",
     "applications",
     "audit_events",
@@ -23,6 +23,7 @@ const OF_TENANTS: [&str; 20] = [
     "scim_users",
     "security_events",
     "session_proofs",
+    "setup_links",
     "sign_in_policies",
     "single_use",
     "users",

@@ -27,6 +27,8 @@ mod name_server;
 #[cfg(test)]
 mod policy;
 #[cfg(test)]
+mod portal;
+#[cfg(test)]
 mod postgres;
 #[cfg(test)]
 mod refusals;

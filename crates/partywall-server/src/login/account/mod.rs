@@ -31,6 +31,8 @@ use crate::{
     storage::{accounts, sessions::Session},
 };
 
+pub(crate) use show::date;
+
 mod change;
 pub(super) mod link;
 mod show;

@@ -93,7 +93,7 @@ impl Here<'_> {
 const PAGE: u64 = 20;
 
 /// A date people everywhere read the same, in UTC.
-fn date(at: Timestamp) -> String {
+pub(crate) fn date(at: Timestamp) -> String {
     // Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days; after 1970.
     let days = at.0 / 86_400 + 719_468;
     let (era, of_era) = (days / 146_097, days % 146_097);
