@@ -11,7 +11,7 @@ use crate::{
     control::{
         Connection, ControlError, ControlPlane, Metadata, THE_SERVER, User, UserId, UserStatus,
     },
-    storage::{AuditEvent, accounts, connections, domains, external_identities, users},
+    storage::{AuditEvent, accounts, connections, domains, external_identities, scim_users, users},
 };
 
 /// Who somebody is.
@@ -114,6 +114,7 @@ pub(crate) async fn join(
 enum How {
     Known,
     LinkedByEmail,
+    Announced,
     Made,
 }
 
@@ -122,6 +123,7 @@ impl How {
         match self {
             Self::Known => "user.roles_by_groups",
             Self::LinkedByEmail => "identity.link_by_email",
+            Self::Announced => "identity.link_announced",
             Self::Made => "user.join",
         }
     }
@@ -141,6 +143,13 @@ async fn found(
     upstream: &Upstream,
 ) -> Result<Found, ControlError> {
     let (tenant, rules) = (&connection.tenant, &connection.rules);
+    // The same provider announced them: its word twice, and of this connection both times.
+    if let Some(user) = announced(db, connection, upstream).await? {
+        return Ok(match user.status {
+            UserStatus::Suspended => Found::Nobody(Unknown::Suspended),
+            UserStatus::Active | UserStatus::Invited => Found::User(Box::new(user), How::Announced),
+        });
+    }
     if !rules.just_in_time && !rules.link_by_email {
         return Ok(Found::Nobody(Unknown::NotLinked));
     }
@@ -181,6 +190,38 @@ async fn found(
         return Ok(Found::User(Box::new(user), How::LinkedByEmail));
     }
     Ok(Found::Nobody(Unknown::EmailTaken))
+}
+
+/// The one user whom this connection's SCIM client has announced by a name that the provider now
+/// uses; two such users are none.
+async fn announced(
+    db: &impl ConnectionTrait,
+    connection: &Connection,
+    upstream: &Upstream,
+) -> Result<Option<User>, ControlError> {
+    let (tenant, id) = (&connection.tenant, &connection.id);
+    let mut found: Option<User> = None;
+    for name in &upstream.provisioned_as {
+        for announced in [
+            scim_users::find_by_external_id(db, tenant, id, name).await?,
+            scim_users::find_by_name(db, tenant, id, name).await?,
+        ] {
+            match (&found, announced) {
+                (_, None) => {}
+                (None, Some(announced)) => found = Some(announced.user),
+                (Some(one), Some(other)) if one.id == other.user.id => {}
+                (Some(_), Some(_)) => return Ok(None),
+            }
+        }
+    }
+    // Somebody who is linked already is announced no second time.
+    match found {
+        Some(user) => {
+            let linked = connections::vouching_for(db, tenant, id.as_str(), &user.id).await?;
+            Ok(linked.is_none().then_some(user))
+        }
+        None => Ok(None),
+    }
 }
 
 fn new_user(

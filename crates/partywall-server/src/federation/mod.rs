@@ -44,6 +44,9 @@ pub(crate) struct Upstream {
     pub(crate) subject: String,
     /// The subject as people read it, which may be less than all of it.
     pub(crate) login: String,
+    /// The names, none of them the person's own to change, by which the same provider's SCIM client
+    /// may have announced them.
+    pub(crate) provisioned_as: Vec<String>,
     pub(crate) email: Option<UnverifiedEmail>,
     pub(crate) name: Option<String>,
     /// As the provider names them. They give the roles that the tenant allows them to.

@@ -140,6 +140,7 @@ fn upstream(assertion: &Assertion, provider: &SamlProvider) -> Upstream {
         issuer: assertion.issuer().to_owned(),
         subject: subject(name_id),
         login: name_id.value.clone(),
+        provisioned_as: vec![name_id.value.clone()],
         email,
         name: of(&provider.name_attribute, &NAME).into_iter().next(),
         groups: of(&provider.groups_attribute, &GROUPS),

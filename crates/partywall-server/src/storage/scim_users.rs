@@ -113,7 +113,6 @@ pub(crate) async fn find_by_name(
 
 /// The user that has this `externalId`. `None`, too, where the connection gave it to several: it
 /// names nobody then.
-#[expect(dead_code, reason = "asked when somebody signs in through a connection")]
 pub(crate) async fn find_by_external_id(
     db: &impl ConnectionTrait,
     tenant: &TenantId,

@@ -21,6 +21,15 @@ pub(super) fn upstream(
     let habits = Habits::of(provider.profile);
     // What the token says was signed; the other is asked where the token is silent.
     let sources = || std::iter::once(&id_token.claims).chain(user_info);
+    let email = sources().find_map(|claims| email(claims, provider, habits.email));
+    let verified = email.as_ref().filter(|email| email.said_to_be_verified);
+    // Entra's SCIM client calls people by their object id, its tokens by one of their own.
+    let object_id = text(&id_token.claims, "oid").filter(|_| habits.email == EmailRule::Entra);
+    let provisioned_as = [
+        Some(id_token.subject.clone()),
+        object_id.map(str::to_owned),
+        verified.map(|email| email.address.to_string()),
+    ];
     let groups = provider.groups_claim.as_deref().or(habits.groups);
     Upstream {
         issuer: provider.issuer.clone(),
@@ -28,7 +37,8 @@ pub(super) fn upstream(
         login: sources()
             .find_map(|claims| visible(text(claims, "preferred_username")?))
             .unwrap_or_else(|| id_token.subject.clone()),
-        email: sources().find_map(|claims| email(claims, provider, habits.email)),
+        provisioned_as: provisioned_as.into_iter().flatten().collect(),
+        email,
         name: sources().find_map(|claims| name(claims, provider.name_claim.as_deref())),
         groups: groups
             .and_then(|claim| sources().find_map(|claims| list(claims, claim)))

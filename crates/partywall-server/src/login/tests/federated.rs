@@ -583,3 +583,49 @@ async fn f02_a_link_is_made_by_who_left_as_whom_they_come_back() {
     assert!(asked.leads_to().starts_with("/sign-in/"));
     assert_eq!(comes().await.1.status, StatusCode::FORBIDDEN);
 }
+
+#[tokio::test]
+async fn c06_whom_the_provider_announced_comes_by_the_name_it_used() {
+    let scene = scene().await;
+    let (own, other) = (Idp::new("https://idp.test/a"), Idp::new("https://idp.test/b"));
+    let connection = own.registered(&scene, &scene.tenant, json!({})).await;
+    let second = other.registered(&scene, &scene.tenant, json!({})).await;
+    let announced = announce(&scene, &connection, "zoe@acme.test", "zoe").await;
+    let comes = async |idp: &Idp, at: &Connection, name: &str| {
+        let mut surfer = Surfer::default();
+        let path = surfer.sets_out(&scene, &[("tenant", "acme")]).await;
+        let form = [("step", "connection"), ("connection", at.id.as_str())];
+        surfer.post(&scene, &path, &form).await;
+        let out = sent(&surfer.get(&scene, &path).await);
+        let response = idp.response(&scene, at, &out, &person(name, "zoe@acme.test"));
+        surfer.arrives(&scene, at, &out, &response).await
+    };
+    // Not by the address, and not through another connection.
+    assert_eq!(comes(&own, &connection, "somebody").await.status, StatusCode::FORBIDDEN);
+    assert_eq!(comes(&other, &second, "zoe").await.status, StatusCode::FORBIDDEN);
+    let done = comes(&own, &connection, "zoe").await;
+    let claims = scene.claims(tokens(&scene, &done).await["access_token"].as_str().unwrap());
+    assert_eq!(claims["sub"], format!("u:{announced}"));
+    // Linked, they are that user, and nobody else becomes them by the other name.
+    let refused = comes(&own, &connection, "zoe@acme.test").await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+}
+
+/// The connection's SCIM client announces somebody; returns their `sub`.
+async fn announce(scene: &Scene, at: &Connection, user_name: &str, external_id: &str) -> String {
+    let (control, tenant) = (&scene.control, &at.tenant);
+    let new = serde_json::from_value(json!({ "lasts_seconds": 3600 })).unwrap();
+    let token = control.create_scim_token(&TESTER, tenant, &at.id, new).await.unwrap();
+    let body = json!({
+        "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"], "userName": user_name,
+        "externalId": external_id, "emails": [{ "value": user_name, "primary": true }],
+    });
+    let request = Request::post(format!("/scim/{tenant}/{}/v2/Users", at.id))
+        .header("authorization", format!("Bearer {}", token.text.expose()))
+        .header("content-type", "application/scim+json")
+        .body(Body::from(body.to_string()))
+        .unwrap();
+    let answer = scene.send(request).await.into_body().collect().await.unwrap().to_bytes();
+    let made: serde_json::Value = serde_json::from_slice(&answer).unwrap();
+    made["id"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned()
+}
