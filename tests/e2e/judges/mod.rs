@@ -14,6 +14,7 @@ mod browser;
 mod parts;
 mod postbox;
 mod scene;
+mod scim;
 
 const DEVICE_CODE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";

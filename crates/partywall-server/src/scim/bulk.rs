@@ -69,7 +69,7 @@ async fn one(
     let done = perform(control, caller, operation, &method, made).await;
     let (status, is_good) = match done {
         Ok((status, representation)) => {
-            if let Some(Representation { resource, location, version }) = representation {
+            if let Some(Representation { resource, location, version, .. }) = representation {
                 if let (Some(id), false) =
                     (resource.get("id").and_then(Value::as_str), bulk_id.is_empty())
                 {

@@ -111,7 +111,6 @@ fn attribute(attribute: &Attribute) -> Value {
     let kind = match attribute.kind {
         Kind::Text => "string",
         Kind::Boolean => "boolean",
-        Kind::Integer => "integer",
         Kind::DateTime => "dateTime",
         Kind::Binary => "binary",
         Kind::Reference => "reference",

@@ -3,7 +3,6 @@
 
 use partywall::Timestamp;
 use sea_orm::ConnectionTrait;
-use serde::Serialize;
 use serde_json::json;
 
 use super::{caller::ScimCaller, error::ScimError};
@@ -17,22 +16,26 @@ use crate::{
 };
 
 /// What was ended.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Receipt {
     sessions: usize,
     grants: u64,
-    #[serde(rename = "apiKeys")]
     api_keys: u64,
-    #[serde(skip)]
     at: Timestamp,
 }
 
 impl Receipt {
-    /// As the answer and the audit trail say it.
+    /// As the answer says it: a dictionary of RFC 9651.
+    pub(super) fn as_field(&self) -> String {
+        let Self { sessions, grants, api_keys, at } = self;
+        format!("sessions={sessions}, grants={grants}, api-keys={api_keys}, at=@{}", at.0)
+    }
+
+    /// As the audit trail says it.
     pub(super) fn described(&self) -> serde_json::Value {
         let Self { sessions, grants, api_keys, at } = self;
         json!({
-            "sessions": sessions, "grants": grants, "apiKeys": api_keys, "at": at.to_rfc3339(),
+            "sessions": sessions, "grants": grants, "api_keys": api_keys, "at": at,
         })
     }
 }

@@ -75,7 +75,6 @@ impl Place {
 enum Operand {
     Null,
     Boolean(bool),
-    Number(f64),
     Text(String),
     Time(ScimDateTime),
 }
@@ -148,7 +147,7 @@ impl ValueFilter {
                 let value = match operand {
                     Operand::Boolean(value) => Value::Bool(*value),
                     Operand::Text(text) => Value::String(text.clone()),
-                    Operand::Null | Operand::Number(_) | Operand::Time(_) => return None,
+                    Operand::Null | Operand::Time(_) => return None,
                 };
                 Some((place.attribute.name.to_owned(), value))
             }
@@ -357,9 +356,6 @@ fn compare(mut place: Place, op: &CompareOp, value: &CompValue) -> Result<Node, 
             Some(value) => Operand::Boolean(value),
             None => return mistyped(),
         },
-        (Kind::Integer, CompValue::Number(number)) => {
-            Operand::Number(number.as_f64().unwrap_or(f64::NAN))
-        }
         (Kind::DateTime, CompValue::Str(text)) if !within => match text.parse() {
             Ok(time) => Operand::Time(time),
             Err(_) => return Err(invalid("a time is written as in 2011-05-13T04:42:34Z")),
@@ -367,10 +363,11 @@ fn compare(mut place: Place, op: &CompareOp, value: &CompValue) -> Result<Node, 
         (Kind::Text | Kind::Reference | Kind::Binary | Kind::DateTime, CompValue::Str(text)) => {
             Operand::Text(folded(attribute, text).into_owned())
         }
-        // No sub-attribute is named and none is `value`: no text equals a complex value.
-        (Kind::Complex, CompValue::Str(text)) => Operand::Text(text.clone()),
-        (Kind::Boolean | Kind::Integer | Kind::Complex, _)
-        | (Kind::Text | Kind::Reference | Kind::Binary | Kind::DateTime, _) => return mistyped(),
+        // No sub-attribute is named and none is `value`: nothing that can be written equals it.
+        (Kind::Complex, _) => Operand::Text(String::new()),
+        (Kind::Boolean, _) | (Kind::Text | Kind::Reference | Kind::Binary | Kind::DateTime, _) => {
+            return mistyped();
+        }
     };
     Ok(Node::Compare(place, op.clone(), operand))
 }
@@ -464,7 +461,6 @@ fn holds(attribute: &Attribute, value: Option<&Value>, op: &CompareOp, operand: 
     let order = match operand {
         Operand::Null => None,
         Operand::Boolean(with) => value.as_bool().map(|value| value.cmp(with)),
-        Operand::Number(with) => value.as_f64().and_then(|value| value.partial_cmp(with)),
         Operand::Time(with) => value
             .as_str()
             .and_then(|value| value.parse::<ScimDateTime>().ok())

@@ -28,7 +28,7 @@ use crate::{
     random,
     storage::{
         AuditEvent, StorageError,
-        scim_groups::{self, Member, ScimGroup},
+        scim_groups::{self, ScimGroup},
         scim_users, users,
     },
 };
@@ -454,11 +454,13 @@ pub(super) async fn represent_all(
     let ids = if with_members { ids } else { Vec::new() };
     let (tenant, connection) = (caller.tenant(), caller.connection());
     let mut members = scim_groups::members(db, tenant, connection, &ids).await?;
-    let one = |group| represent(caller, group, members.remove(&group.id).unwrap_or_default());
+    let one = |group: &ScimGroup| {
+        represent(caller, group, &members.remove(&group.id).unwrap_or_default())
+    };
     Ok(all.iter().map(one).collect())
 }
 
-fn represent(caller: &ScimCaller, group: &ScimGroup, members: Vec<Member>) -> Representation {
+fn represent(caller: &ScimCaller, group: &ScimGroup, members: &[UserId]) -> Representation {
     let at = format!("{}/Groups/{}", caller.base(), group.id);
     let mut resource = Map::new();
     let mut say = |name: &str, value: Value| resource.insert(name.to_owned(), value);
@@ -469,12 +471,7 @@ fn represent(caller: &ScimCaller, group: &ScimGroup, members: Vec<Member>) -> Re
     }
     say("displayName", group.display_name.clone().into());
     if !members.is_empty() {
-        let member = |member: &Member| {
-            json!({
-                "value": scim_id(&member.user), "display": member.name, "type": "User",
-                "$ref": location(caller, &member.user),
-            })
-        };
+        let member = |user: &UserId| json!({ "value": scim_id(user), "type": "User", "$ref": location(caller, user) });
         say("members", members.iter().map(member).collect());
     }
     say("meta", meta("Group", group.created_at, group.changed_at, &at));

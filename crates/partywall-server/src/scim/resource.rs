@@ -126,7 +126,6 @@ pub(crate) fn single(
         (Kind::Binary, Value::String(text)) if Base64::decode_vec(text).is_ok() => {
             Ok(Some(value.clone()))
         }
-        (Kind::Integer, Value::Number(number)) if number.is_i64() => Ok(Some(value.clone())),
         (Kind::Complex, Value::Object(given)) => {
             let read = parts(attribute.parts, given)?;
             Ok((!read.is_empty()).then_some(Value::Object(read)))
@@ -139,7 +138,6 @@ pub(crate) fn single(
         (Kind::Boolean, _) => Err(mistyped(name, "true or false")),
         (Kind::DateTime, _) => Err(mistyped(name, "a time, as in 2011-05-13T04:42:34Z")),
         (Kind::Binary, _) => Err(mistyped(name, "base64")),
-        (Kind::Integer, _) => Err(mistyped(name, "a whole number")),
         (Kind::Complex, _) => Err(mistyped(name, "an object")),
     }
 }

@@ -4,14 +4,14 @@ use axum::{
     body::Bytes,
     extract::{FromRequest, Request},
     http::{
-        HeaderMap, HeaderValue, StatusCode,
+        HeaderMap, HeaderName, HeaderValue, StatusCode,
         header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH, LOCATION},
     },
     response::{IntoResponse, Response},
 };
 use serde_json::{Map, Value, json};
 
-use super::{MEDIA_TYPE, error::ScimError};
+use super::{MEDIA_TYPE, ending::Receipt, error::ScimError};
 use crate::{admin::etag, http::matches_etag};
 
 /// A request's body: one JSON object.
@@ -44,6 +44,8 @@ pub(super) struct Representation {
     pub(super) location: String,
     /// Changes with anything in it.
     pub(super) version: String,
+    /// What was ended for it to become so.
+    pub(super) receipt: Option<Receipt>,
 }
 
 impl Representation {
@@ -61,7 +63,7 @@ impl Representation {
         if let Some(meta) = meta {
             meta.insert("version".to_owned(), version.clone().into());
         }
-        Self { resource, location, version }
+        Self { resource, location, version, receipt: None }
     }
 
     /// Refuses who has read another version (RFC 7644 3.14). Without `If-Match` nothing is refused.
@@ -88,7 +90,7 @@ impl Representation {
         if let Ok(location) = HeaderValue::from_str(&self.location) {
             response.headers_mut().insert(LOCATION, location);
         }
-        response
+        with_receipt(response, self.receipt.as_ref())
     }
 }
 
@@ -118,10 +120,23 @@ pub(super) fn list(total: u64, start: u64, resources: Vec<Value>) -> Value {
     })
 }
 
+/// An answer with what was ended for it.
+pub(super) fn with_receipt(mut response: Response, receipt: Option<&Receipt>) -> Response {
+    let value = receipt.and_then(|receipt| HeaderValue::from_str(&receipt.as_field()).ok());
+    if let Some(value) = value {
+        response.headers_mut().insert(RECEIPT, value);
+    }
+    response
+}
+
 /// Done, and nothing to say of it.
 pub(super) fn done() -> Response {
     StatusCode::NO_CONTENT.into_response()
 }
+
+/// What a deactivation or a deletion ended (I-31). A field of the answer and no attribute: strict
+/// clients refuse what the schema does not say, and no schema describes one answer.
+const RECEIPT: HeaderName = HeaderName::from_static("partywall-receipt");
 
 fn json_of(status: StatusCode, value: &Value) -> Response {
     let headers = [

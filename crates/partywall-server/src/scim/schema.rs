@@ -1,6 +1,5 @@
 //! What a user and a group may say of themselves: RFC 7643 section 4.1 (User), 4.3 (Enterprise
-//! User), 4.2 (Group), and the receipt of a deactivation, which is ours. Everything else here reads
-//! these tables: bodies, filters, PATCH, discovery.
+//! User), 4.2 (Group). Everything else here reads these tables: bodies, filters, PATCH, discovery.
 
 /// A kind of resource, with the schemas its attributes come from.
 #[derive(Debug)]
@@ -88,7 +87,6 @@ impl Attribute {
 pub(crate) enum Kind {
     Text,
     Boolean,
-    Integer,
     DateTime,
     Binary,
     Reference,
@@ -116,7 +114,7 @@ pub(crate) static USER: ResourceKind = ResourceKind {
     endpoint: "/Users",
     about: "A user of the tenant",
     schema: &USER_SCHEMA,
-    extensions: &[&ENTERPRISE, &RECEIPT],
+    extensions: &[&ENTERPRISE],
 };
 
 /// The Group resource.
@@ -127,9 +125,6 @@ pub(crate) static GROUP: ResourceKind = ResourceKind {
     schema: &GROUP_SCHEMA,
     extensions: &[],
 };
-
-/// The receipt's URN.
-pub(crate) const RECEIPT_URN: &str = "urn:partywall:scim:schemas:Receipt";
 
 /// What every resource has (RFC 7643 section 3.1). In no schema, and asked for in filters.
 static COMMON: &[Attribute] = &[
@@ -260,18 +255,6 @@ static ENTERPRISE: Schema = Schema {
     ],
 };
 
-static RECEIPT: Schema = Schema {
-    id: RECEIPT_URN,
-    name: "Receipt",
-    about: "What a deactivation ended, in the answer to the request that deactivated",
-    attributes: &[
-        integer("sessions", "Sign-in sessions"),
-        integer("grants", "Families of refresh tokens"),
-        integer("apiKeys", "API keys"),
-        date_time("at", "When they ended").read_only(),
-    ],
-};
-
 static GROUP_SCHEMA: Schema = Schema {
     id: "urn:ietf:params:scim:schemas:core:2.0:Group",
     name: "Group",
@@ -285,7 +268,6 @@ static GROUP_SCHEMA: Schema = Schema {
                 text("value", "The user's id").exact().immutable(),
                 reference("$ref", "Where the user is", &["User"]).immutable(),
                 text("type", "Always User").usual(&["User"]).immutable(),
-                text("display", "The user's name").read_only(),
             ],
         )
         .many(),
@@ -323,10 +305,6 @@ const fn text(name: &'static str, about: &'static str) -> Attribute {
 
 const fn boolean(name: &'static str, about: &'static str) -> Attribute {
     of(Kind::Boolean, name, about)
-}
-
-const fn integer(name: &'static str, about: &'static str) -> Attribute {
-    of(Kind::Integer, name, about).read_only()
 }
 
 const fn date_time(name: &'static str, about: &'static str) -> Attribute {

@@ -14,8 +14,8 @@ use super::{
     ending::{self, Receipt},
     error::ScimError,
     patch, resource,
-    respond::{Body, Representation, done, if_match},
-    schema::{RECEIPT_URN, USER},
+    respond::{Body, Representation, done, if_match, with_receipt},
+    schema::USER,
     search::Asked,
 };
 use crate::{
@@ -84,8 +84,8 @@ pub(super) async fn delete(
     Path((_, _, id)): Path<(String, String, String)>,
     headers: HeaderMap,
 ) -> Result<Response, ScimError> {
-    erase(&control, &caller, &id, if_match(&headers)).await?;
-    Ok(done())
+    let receipt = erase(&control, &caller, &id, if_match(&headers)).await?;
+    Ok(with_receipt(done(), Some(&receipt)))
 }
 
 /// Makes a user of the tenant. One with the same `userName` or address is neither taken over nor
@@ -96,7 +96,8 @@ pub(super) async fn create(
     body: &Map<String, Value>,
 ) -> Result<Representation, ScimError> {
     let mut attributes = resource::read(&USER, body)?;
-    let active = take_active(&mut attributes).unwrap_or(true);
+    let active = active_in(&attributes).unwrap_or(true);
+    attributes.insert(ACTIVE.to_owned(), active.into());
     check_names(&attributes)?;
     let now = control.now();
     let id = UserId::draw(&control.inner.random).map_err(crate::control::ControlError::from)?;
@@ -165,7 +166,11 @@ pub(super) async fn replace(
 ) -> Result<Representation, ScimError> {
     let read = resource::read(&USER, body)?;
     change(control, caller, id, if_match, |resource| {
+        let active = active_in(resource);
         *resource = read;
+        if let (Some(active), None) = (active, active_in(resource)) {
+            resource.insert(ACTIVE.to_owned(), active.into());
+        }
         Ok(())
     })
     .await
@@ -202,11 +207,18 @@ async fn change(
 
     let mut after = before.clone();
     let was_active = before.user.status != UserStatus::Suspended;
-    after.attributes.insert("active".to_owned(), was_active.into());
+    if let Some(active) = after.attributes.get_mut(ACTIVE) {
+        // An administrator may have decided otherwise since.
+        *active = was_active.into();
+    }
     write(&mut after.attributes)?;
-    let active = take_active(&mut after.attributes).unwrap_or(was_active);
+    let active = active_in(&after.attributes).unwrap_or(was_active);
     check_names(&after.attributes)?;
-    if after.attributes == before.attributes && active == was_active {
+    let mut said = after.attributes.clone();
+    if let (Some(now), Some(then)) = (said.get_mut(ACTIVE), before.attributes.get(ACTIVE)) {
+        *now = then.clone();
+    }
+    if said == before.attributes && active == was_active {
         return Ok(shown);
     }
     let renamed =
@@ -253,11 +265,7 @@ async fn change(
         }),
     };
     control.commit(change, event).await?;
-    let mut shown = represent(caller, &after, &groups);
-    if let Some(receipt) = receipt {
-        add_receipt(&mut shown.resource, &receipt);
-    }
-    Ok(shown)
+    Ok(Representation { receipt, ..represent(caller, &after, &groups) })
 }
 
 /// Ends what a user has, and forgets it.
@@ -266,7 +274,7 @@ pub(super) async fn erase(
     caller: &ScimCaller,
     id: &str,
     if_match: Option<&str>,
-) -> Result<(), ScimError> {
+) -> Result<Receipt, ScimError> {
     let (id, now, tenant) = (user_id(id)?, control.now(), caller.tenant());
     let change = control.inner.db.change(now).await?;
     caller.still(change.rows()).await?;
@@ -285,7 +293,7 @@ pub(super) async fn erase(
         detail: json!({ "user": id, "ended": receipt.described() }),
     };
     control.commit(change, event).await?;
-    Ok(())
+    Ok(receipt)
 }
 
 /// Users as they are answered with.
@@ -321,8 +329,9 @@ fn represent(caller: &ScimCaller, described: &ScimUser, groups: &[ScimGroup]) ->
     let id = scim_id(&described.user.id);
     resource.insert("schemas".to_owned(), schemas.into());
     resource.insert("id".to_owned(), id.into());
-    let active = described.user.status != UserStatus::Suspended;
-    resource.insert("active".to_owned(), active.into());
+    if let Some(active) = resource.get_mut(ACTIVE) {
+        *active = (described.user.status != UserStatus::Suspended).into();
+    }
     if !groups.is_empty() {
         let group = |group: &ScimGroup| {
             json!({
@@ -362,20 +371,18 @@ pub(super) fn user_id(id: &str) -> Result<UserId, ScimError> {
     format!("u:{id}").parse().map_err(|_| ScimError::NotFound)
 }
 
-fn add_receipt(resource: &mut Map<String, Value>, receipt: &Receipt) {
-    resource.insert(RECEIPT_URN.to_owned(), receipt.described());
-    if let Some(schemas) = resource.get_mut("schemas").and_then(Value::as_array_mut) {
-        schemas.push(RECEIPT_URN.into());
-    }
-}
-
-fn take_active(resource: &mut Map<String, Value>) -> Option<bool> {
-    resource.remove("active").and_then(|active| active.as_bool())
+/// What is said of whether a user is active. Whether it is, its status says.
+fn active_in(resource: &Map<String, Value>) -> Option<bool> {
+    resource.get(ACTIVE).and_then(Value::as_bool)
 }
 
 fn status(active: bool) -> UserStatus {
     if active { UserStatus::Active } else { UserStatus::Suspended }
 }
+
+/// RFC 7643 4.1.1. A client may take it back from what is said of a user: it is then not shown, and
+/// changes nothing.
+const ACTIVE: &str = "active";
 
 /// What is looked up by has a length that both databases can index.
 pub(super) fn check_names(resource: &Map<String, Value>) -> Result<(), ScimError> {

@@ -8,7 +8,7 @@ use sea_orm::{
     entity::prelude::*, sea_query::OnConflict,
 };
 
-use super::{StorageError, scim_users::name_key, signed, unsigned, users};
+use super::{StorageError, scim_users::name_key, signed, unsigned};
 use crate::control::{ConnectionId, UserId};
 
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -85,13 +85,6 @@ pub(crate) enum Which<'w> {
     ExternalId(&'w str),
     /// Those behind it, by id.
     Behind(&'w str),
-}
-
-/// A member, as a group lists it.
-#[derive(Clone, Debug)]
-pub(crate) struct Member {
-    pub(crate) user: UserId,
-    pub(crate) name: String,
 }
 
 pub(crate) async fn insert(
@@ -186,25 +179,18 @@ pub(crate) async fn members(
     tenant: &TenantId,
     connection: &ConnectionId,
     groups: &[String],
-) -> Result<BTreeMap<String, Vec<Member>>, StorageError> {
-    let mut all = BTreeMap::<String, Vec<Member>>::new();
+) -> Result<BTreeMap<String, Vec<UserId>>, StorageError> {
+    let mut all = BTreeMap::<String, Vec<UserId>>::new();
     for some in groups.chunks(MANY) {
-        let user = members::Entity::belongs_to(users::Entity)
-            .from((members::Column::TenantId, members::Column::UserId))
-            .to((users::Column::TenantId, users::Column::Id))
-            .into();
         let rows = members::Entity::find()
             .filter(members_of(tenant, connection))
             .filter(members::Column::GroupId.is_in(some.iter().map(String::as_str)))
-            .join(JoinType::InnerJoin, user)
-            .select_also(users::Entity)
             .order_by_asc(members::Column::UserId)
             .all(db)
             .await?;
-        for (row, user) in rows {
+        for row in rows {
             let id = row.user_id.parse().map_err(|_| corrupt(&row.group_id, "user_id"))?;
-            let name = user.map(|user| user.name).unwrap_or_default();
-            all.entry(row.group_id).or_default().push(Member { user: id, name });
+            all.entry(row.group_id).or_default().push(id);
         }
     }
     Ok(all)
