@@ -10,13 +10,13 @@ use utoipa::{
 };
 
 use super::{
-    api_keys, applications, connections, domains, machines, memberships, sessions, setup_links,
-    sign_in, signing_keys, tenants, trail, users,
+    api_keys, applications, connections, domains, machines, memberships, scim_tokens, sessions,
+    setup_links, sign_in, signing_keys, tenants, trail, users,
 };
 use crate::control::{
     AdministratorPatch, ApplicationPatch, Branding, ConnectionPatch, ControlPlane, MachinePatch,
-    NewApiKey, NewApplication, NewConnection, NewMachine, NewSetupLink, NewTenant, NewUser,
-    SignInPolicy, TenantPatch, UserPatch,
+    NewApiKey, NewApplication, NewConnection, NewMachine, NewScimToken, NewSetupLink, NewTenant,
+    NewUser, SignInPolicy, TenantPatch, UserPatch,
 };
 
 /// One endpoint, for the router and for the document.
@@ -123,6 +123,7 @@ pub(super) fn all() -> Vec<Endpoint> {
         of_connections(),
         of_domains(),
         of_the_vendor(),
+        of_provisioning(),
     ]
     .into_iter()
     .flatten()
@@ -532,6 +533,33 @@ fn of_connections() -> Vec<Endpoint> {
             connections::delete,
         )
         .guarded(),
+    ]
+}
+
+fn of_provisioning() -> Vec<Endpoint> {
+    let all = "/tenants/{tenant}/connections/{connection}/scim-tokens";
+    vec![
+        Endpoint::at(
+            "GET",
+            all,
+            ("listScimTokens", "The tokens a connection provisions with"),
+            scim_tokens::list,
+        )
+        .answers::<scim_tokens::ScimTokensView>(),
+        Endpoint::at(
+            "POST",
+            all,
+            ("createScimToken", "Let a connection's provider provision users by SCIM"),
+            scim_tokens::create,
+        )
+        .takes::<NewScimToken>()
+        .answers::<scim_tokens::ScimTokenCredentialsView>(),
+        Endpoint::at(
+            "DELETE",
+            "/tenants/{tenant}/connections/{connection}/scim-tokens/{scim_token}",
+            ("revokeScimToken", "End a SCIM token"),
+            scim_tokens::revoke,
+        ),
     ]
 }
 

@@ -36,7 +36,6 @@ mod precondition;
 mod problem;
 #[cfg(test)]
 mod robot;
-#[expect(dead_code, reason = "routed together with connections")]
 mod scim_tokens;
 mod sessions;
 mod setup_links;

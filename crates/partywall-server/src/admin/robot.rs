@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 
 use crate::{
-    Actor, ControlPlane, MailConfig, NewOperatorKey, NewTenant, Rate, Resources, SealingKey,
-    Secret, Server, ServerConfig,
+    Actor, ControlPlane, MailConfig, NewOperatorKey, NewScimToken, NewTenant, Rate, Resources,
+    SealingKey, Secret, Server, ServerConfig,
     control::tests_support::{START, database},
     login::{Amr, Proof},
     storage::{
@@ -164,6 +164,9 @@ impl Plane {
         let connection = control.create_connection(&TESTER, &tenant, connection).await.unwrap().id;
         let link = serde_json::from_value(json!({ "intent": "sso" })).unwrap();
         let link = control.create_setup_link(&TESTER, &tenant, link).await.unwrap();
+        let provisions = NewScimToken { lasts_seconds: 3600 };
+        let provisions =
+            control.create_scim_token(&TESTER, &tenant, &connection, provisions).await.unwrap();
         let sid = format!("{slug:a<26}");
         let browser = Session {
             id_hash: slug.as_bytes().to_vec(),
@@ -198,6 +201,7 @@ impl Plane {
             ("domain", domain.name.to_string()),
             ("connection", connection.to_string()),
             ("link", link.link.id.clone()),
+            ("scim_token", provisions.token.id.to_string()),
         ]);
         Realm { tenant, token, ids }
     }
@@ -259,6 +263,7 @@ fn body_for(id: &str, realm: &Realm) -> Option<Value> {
         "updateDomain" => json!({ "connection": null }),
         "createMachine" => json!({ "name": "new", "roles": ["clerk"] }),
         "updateMachine" => json!({ "name": "other", "scopes": [] }),
+        "createScimToken" => json!({ "lasts_seconds": 3600 }),
         "createApiKey" => {
             json!({ "holder": realm.ids["machine"], "name": "new", "lasts_seconds": 60 })
         }
@@ -366,7 +371,7 @@ async fn t03_every_endpoint_works_with_ones_own_ids() {
         let caller = if operation.for_operators() { &plane.operator } else { &realm.token };
         let reply = plane.ask(&operation.method, &own, caller, body.as_ref()).await;
         assert_eq!(reply.status, operation.success(), "{id}: {}", reply.text);
-        for secret in ["secret_hash", "pws_", "pwk_"] {
+        for secret in ["secret_hash", "pws_", "pwk_", "pwp_"] {
             let shown_once = id.starts_with("create") || id.starts_with("rotate");
             assert!(shown_once || !reply.text.contains(secret), "{id} shows {secret}");
         }
@@ -412,6 +417,7 @@ async fn t03_i35_no_endpoint_answers_for_another_tenants_ids() {
                     "user" => format!("u:{}", "a".repeat(26)),
                     "machine" => format!("m:{}", "a".repeat(26)),
                     "application" => format!("app-{}", "a".repeat(26)),
+                    "connection" => format!("c-{}", "a".repeat(26)),
                     _ => "a".repeat(26),
                 };
                 let path = operation

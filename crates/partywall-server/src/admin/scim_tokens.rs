@@ -8,7 +8,6 @@ use super::{
     Answer,
     body::{Body, created, done, shown},
     caller::Within,
-    paging::Listed,
     path::Ids,
 };
 use crate::control::{ConnectionId, ControlPlane, NewScimToken, ScimToken, ScimTokenId};
@@ -39,6 +38,13 @@ impl From<&ScimToken> for ScimTokenView {
     }
 }
 
+/// The SCIM tokens of a connection: two at most.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ScimTokens)]
+pub(super) struct ScimTokensView {
+    items: Vec<ScimTokenView>,
+}
+
 /// A SCIM token that was made.
 #[derive(Serialize, ToSchema)]
 #[schema(as = ScimTokenCredentials)]
@@ -59,7 +65,7 @@ pub(super) struct ConnectionPath {
 #[derive(Deserialize)]
 pub(super) struct ScimTokenPath {
     connection: ConnectionId,
-    token: ScimTokenId,
+    scim_token: ScimTokenId,
 }
 
 pub(super) async fn list(
@@ -68,8 +74,7 @@ pub(super) async fn list(
     Ids(ConnectionPath { connection }): Ids<ConnectionPath>,
 ) -> Answer {
     let tokens = control.list_scim_tokens(within.tenant(), &connection).await?;
-    let id = |token: &ScimToken| token.id.to_string();
-    Ok(shown(&Listed::of(tokens, u32::MAX, id, |token| ScimTokenView::from(token))))
+    Ok(shown(&ScimTokensView { items: tokens.iter().map(ScimTokenView::from).collect() }))
 }
 
 pub(super) async fn create(
@@ -91,8 +96,8 @@ pub(super) async fn create(
 pub(super) async fn revoke(
     State(control): State<ControlPlane>,
     within: Within,
-    Ids(ScimTokenPath { connection, token }): Ids<ScimTokenPath>,
+    Ids(ScimTokenPath { connection, scim_token }): Ids<ScimTokenPath>,
 ) -> Answer {
-    control.revoke_scim_token(&within.actor(), within.tenant(), &connection, &token).await?;
+    control.revoke_scim_token(&within.actor(), within.tenant(), &connection, &scim_token).await?;
     Ok(done())
 }

@@ -84,3 +84,6 @@ const PATH: &str = "/scim";
 pub(crate) const MEDIA_TYPE: &str = "application/scim+json";
 /// Nothing larger is read, in bytes.
 pub(crate) const MAX_BODY: usize = 1024 * 1024;
+
+#[cfg(test)]
+mod tests;
