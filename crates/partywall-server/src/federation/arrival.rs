@@ -28,6 +28,9 @@ pub(crate) struct Arrival {
     pub(crate) browser: Option<Binding>,
     pub(crate) left_at: Option<Timestamp>,
     pub(crate) said: Said,
+    /// For a trial: what was sent, as text.
+    #[serde(default)]
+    pub(crate) sent: Option<String>,
 }
 
 /// What came of it.

@@ -92,7 +92,12 @@ async fn acs(
             Err(error) => Err((away, error)),
         }
     };
-    back.answer(&connection, answered.await).await
+    let sent = || {
+        let form = Form::of_request(&uri, &headers, &body).ok()?;
+        let sent = form.get("SAMLResponse").and_then(decoded)?;
+        Some(String::from_utf8_lossy(&sent).chars().take(SHOWN).collect())
+    };
+    back.answer(&connection, answered.await, sent).await
 }
 
 /// OIDC: the redirect URI (OIDC Core 3.1.2.5).
@@ -131,7 +136,7 @@ async fn callback(
             Err(error) => Err((Some(away), error.into())),
         }
     };
-    back.answer(&connection, answered.await).await
+    back.answer(&connection, answered.await, || None).await
 }
 
 /// SAML: our metadata for one connection. It is no secret: it says what the tenant's provider has
@@ -208,6 +213,7 @@ impl Back<'_> {
         &self,
         connection: &Connection,
         answered: Result<(Option<Away>, Upstream), (Option<Away>, FederationError)>,
+        sent: impl FnOnce() -> Option<String>,
     ) -> Response {
         let (away, said) = match answered {
             Ok((away, upstream)) => (away, Said::Upstream(Box::new(upstream))),
@@ -220,7 +226,10 @@ impl Back<'_> {
                 }
             }
         };
-        match self.send_on(connection, away, said).await {
+        // Only to whoever tries a connection is it shown.
+        let is_trial = |away: &Away| matches!(away.errand, Errand::Trial { .. });
+        let sent = if away.as_ref().is_some_and(is_trial) { sent() } else { None };
+        match self.send_on(connection, away, said, sent).await {
             Ok(response) => response,
             Err(error) => self.did_not_work(&error),
         }
@@ -231,6 +240,7 @@ impl Back<'_> {
         connection: &Connection,
         away: Option<Away>,
         said: Said,
+        sent: Option<String>,
     ) -> Result<Response, FederationError> {
         let issuer = match &away {
             Some(away) => away.issuer.clone(),
@@ -246,6 +256,7 @@ impl Back<'_> {
             browser: away.as_ref().map(|away| away.browser.clone()),
             errand: away.map(|away| away.errand),
             said,
+            sent,
         };
         let name: Secret<String> = arrival.keep(self.control, &connection.tenant).await?;
         Ok(page::see_other(&format!("{issuer}{ARRIVED}/{}", name.expose()), &[]))
@@ -301,3 +312,6 @@ impl Back<'_> {
         page::problem(self.control, &at, StatusCode::NOT_FOUND, "Not found", told)
     }
 }
+
+/// So many characters of what a provider sent are shown to whoever tries it.
+const SHOWN: usize = 32 * 1024;

@@ -2,14 +2,17 @@
 //! is made for them, or nobody. Nothing the provider says finds a user but the identity itself,
 //! unless the tenant's rules say so (F-01, I-02).
 
-use partywall::Timestamp;
+use std::collections::BTreeSet;
+
+use partywall::{Role, Timestamp};
 use sea_orm::ConnectionTrait;
 use serde_json::json;
 
 use super::{UnverifiedEmail, Upstream, domains::DomainName};
 use crate::{
     control::{
-        Connection, ControlError, ControlPlane, Metadata, THE_SERVER, User, UserId, UserStatus,
+        Connection, ControlError, ControlPlane, Email, Metadata, THE_SERVER, User, UserId,
+        UserStatus,
     },
     storage::{AuditEvent, accounts, connections, domains, external_identities, scim_users, users},
 };
@@ -110,6 +113,42 @@ pub(crate) async fn join(
     Ok(Joined::User(Box::new(user)))
 }
 
+/// Who somebody would be, if they signed in now.
+#[derive(Debug)]
+pub(crate) enum WouldBe {
+    /// The user they are linked to.
+    Known { email: Email, roles: BTreeSet<Role> },
+    /// A user they would be linked to.
+    Linked { email: Email, roles: BTreeSet<Role> },
+    /// A new user.
+    Made { email: Email, roles: BTreeSet<Role> },
+    /// Nobody; and what roles their groups would give.
+    Nobody { why: Unknown, roles: BTreeSet<Role> },
+}
+
+/// As [`join`], and changes nothing.
+pub(crate) async fn would_be(
+    control: &ControlPlane,
+    connection: &Connection,
+    upstream: &Upstream,
+) -> Result<WouldBe, ControlError> {
+    let view = control.inner.db.snapshot().await?;
+    let roles = |before: &BTreeSet<Role>| connection.rules.roles_of(before, &upstream.groups);
+    if let Some(id) = external_identities::user_of(&view, &upstream.identity(connection)).await?
+        && let Some(user) = users::find(&view, &connection.tenant, &id).await?
+    {
+        if user.status == UserStatus::Suspended {
+            return Ok(WouldBe::Nobody { why: Unknown::Suspended, roles: roles(&user.roles) });
+        }
+        return Ok(WouldBe::Known { roles: roles(&user.roles), email: user.email });
+    }
+    Ok(match found(&view, connection, upstream).await? {
+        Found::User(user, _) => WouldBe::Linked { roles: roles(&user.roles), email: user.email },
+        Found::Room(email) => WouldBe::Made { email, roles: roles(&BTreeSet::new()) },
+        Found::Nobody(why) => WouldBe::Nobody { why, roles: roles(&BTreeSet::new()) },
+    })
+}
+
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum How {
     Known,
@@ -132,7 +171,7 @@ impl How {
 enum Found {
     User(Box<User>, How),
     /// Nobody has that address: there is room for a new user.
-    Room(crate::control::Email),
+    Room(Email),
     Nobody(Unknown),
 }
 
@@ -228,7 +267,7 @@ fn new_user(
     control: &ControlPlane,
     connection: &Connection,
     upstream: &Upstream,
-    email: crate::control::Email,
+    email: Email,
     now: Timestamp,
 ) -> Result<User, ControlError> {
     let name = upstream.name.as_deref().unwrap_or_default().trim();

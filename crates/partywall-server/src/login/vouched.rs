@@ -25,6 +25,7 @@ use crate::{
         away::Errand,
         join::{self, Joined},
     },
+    portal,
     provider::At,
     storage::connections,
 };
@@ -74,6 +75,9 @@ async fn arrive(
     }
     let connection = connections::find(control.inner.db.reader(), &tenant, &arrival.connection);
     let connection = connection.await?.ok_or(PageError::NoSignIn)?;
+    if let Some(Errand::Trial { trial }) = arrival.errand.clone() {
+        return Ok(portal::tried(control, &tenant, &trial, arrival).await?);
+    }
     let Said::Upstream(upstream) = &arrival.said else { return Err(PageError::NoSignIn) };
     match &arrival.errand {
         Some(Errand::SignIn { sign_in }) => {

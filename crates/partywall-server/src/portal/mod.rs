@@ -29,6 +29,7 @@ use crate::{
     storage::StorageError,
 };
 pub(crate) use progress::Progress;
+pub(crate) use trial::tried;
 
 mod activity;
 mod domains;
@@ -38,6 +39,7 @@ mod overview;
 mod progress;
 mod provider;
 mod session;
+mod trial;
 mod trust;
 
 /// The pages, under the path of the issuer all tenants share.
@@ -51,6 +53,7 @@ pub(crate) fn routes(control: &ControlPlane) -> Router<ControlPlane> {
         .route(&at("/provider/{guide}"), get(provider::show).post(provider::read))
         .route(&at("/trust"), get(trust::show).post(trust::confirm))
         .route(&at("/domains"), get(domains::show).post(domains::act))
+        .route(&at("/test"), get(trial::show).post(trial::begin))
         .route(&at("/activity"), get(activity::show))
 }
 
@@ -77,6 +80,8 @@ enum PortalError {
     Form,
     #[error("something was changed meanwhile")]
     Conflict,
+    #[error("a test sign-in cannot begin")]
+    Federation,
     #[error(transparent)]
     TooFast(#[from] TooFast),
     #[error(transparent)]
@@ -141,7 +146,11 @@ impl PortalError {
                 "Too many tries at once",
                 "Wait a few seconds, and try again.",
             ),
-            Self::Storage(_) | Self::Ring(_) | Self::Random(_) | Self::Control(_) => {
+            Self::Federation
+            | Self::Storage(_)
+            | Self::Ring(_)
+            | Self::Random(_)
+            | Self::Control(_) => {
                 tracing::error!(error = self as &dyn std::error::Error, "a portal page failed");
                 page(
                     StatusCode::INTERNAL_SERVER_ERROR,

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::trial::Trial;
 use crate::control::IdentityProvider;
 
 /// What a portal session has got to.
@@ -10,6 +11,8 @@ use crate::control::IdentityProvider;
 pub(crate) struct Progress {
     /// What the person has entered, and not yet trusted.
     pub(super) proposal: Option<Proposal>,
+    /// What came of the last test sign-in.
+    pub(super) trial: Option<Trial>,
 }
 
 /// A provider, as it would be trusted.

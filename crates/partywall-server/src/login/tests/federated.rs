@@ -16,6 +16,8 @@ use crate::{
     storage::{connections, domains},
 };
 
+mod trials;
+
 #[path = "../../../../partywall-saml/tests/saml/support.rs"]
 #[expect(dead_code, reason = "the crate's own tests need more of it")]
 mod saml;
