@@ -379,7 +379,7 @@ async fn t03_every_endpoint_works_with_ones_own_ids() {
 }
 
 #[tokio::test]
-async fn t03_i35_no_endpoint_answers_for_another_tenants_ids() {
+async fn t03_i32_i35_b08_no_endpoint_answers_for_another_tenants_ids() {
     let plane = Plane::new().await;
     let (own, other) = (plane.realm("acme").await, plane.realm("bond").await);
     let before = plane.dump(&other.tenant).await;

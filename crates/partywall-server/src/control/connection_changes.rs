@@ -315,3 +315,113 @@ struct Ended {
 
 /// More than any organisation has, and few enough for a page.
 const MAX_CONNECTIONS: u64 = 50;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::{
+        NewTenant,
+        control::tests_support::control,
+        federation::{ExternalIdentity, secrets::Secrets},
+    };
+
+    const ACTOR: Actor = Actor::System("test");
+
+    fn oidc(issuer: &str) -> Value {
+        json!({ "protocol": "oidc", "issuer": issuer, "client_id": "us" })
+    }
+
+    async fn tenant(control: &ControlPlane, slug: &str) -> TenantId {
+        let new =
+            NewTenant::new(slug.parse().unwrap(), "free".parse().unwrap(), Default::default());
+        control.create_tenant(&ACTOR, new).await.unwrap().id().clone()
+    }
+
+    async fn made(control: &ControlPlane, tenant: &TenantId) -> Connection {
+        let new = json!({
+            "name": "Acme's own", "client_secret": "s3cret", "provider": oidc("https://idp.test"),
+        });
+        let new = serde_json::from_value(new).unwrap();
+        control.create_connection(&ACTOR, tenant, new).await.unwrap()
+    }
+
+    async fn changed(
+        control: &ControlPlane,
+        of: &Connection,
+        patch: Value,
+    ) -> Result<Connection, ControlError> {
+        let patch = serde_json::from_value(patch).unwrap();
+        control.update_connection(&ACTOR, &of.tenant, &of.id, patch, |_| true).await
+    }
+
+    #[tokio::test]
+    async fn b16_what_cannot_be_registered_cannot_be_changed_to_either() {
+        let dir = tempfile::tempdir().unwrap();
+        let control = control(dir.path()).await;
+        let acme = tenant(&control, "acme").await;
+        let connection = made(&control, &acme).await;
+        assert!(changed(&control, &connection, json!({ "name": "Other" })).await.is_ok());
+        for wrong in [
+            json!({ "name": "" }),
+            json!({ "name": "two\nlines" }),
+            json!({ "provider": oidc("ftp://idp.test") }),
+            json!({ "provider": oidc("https://ada@idp.test") }),
+            json!({ "provider": oidc("https://idp.test/?q") }),
+            json!({ "provider": { "protocol": "saml", "entity_id": "x", "certificates": [] } }),
+            json!({ "rules": { "default_roles": ["two words"] } }),
+            json!({ "rules": { "just_in_time": true, "link_only": true } }),
+        ] {
+            let refused = changed(&control, &connection, wrong.clone()).await;
+            assert!(matches!(refused, Err(ControlError::Connection(_))), "{wrong}: {refused:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn i04_who_is_who_is_not_redefined_by_the_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let control = control(dir.path()).await;
+        let acme = tenant(&control, "acme").await;
+        let connection = made(&control, &acme).await;
+        let other = json!({ "provider": oidc("https://other-idp.test") });
+        // Nobody is linked yet: it is the registration's business.
+        assert!(changed(&control, &connection, other.clone()).await.is_ok());
+        let back = json!({ "provider": oidc("https://idp.test") });
+        assert!(changed(&control, &connection, back).await.is_ok());
+
+        let user = json!({ "email": "ada@acme.test", "name": "Ada" });
+        let user = serde_json::from_value(user).unwrap();
+        let ada = control.create_user(&ACTOR, &acme, user).await.unwrap();
+        let identity = ExternalIdentity {
+            tenant: acme.clone(),
+            connection: connection.id.clone(),
+            issuer: "https://idp.test".to_owned(),
+            subject: "ada".to_owned(),
+        };
+        let db = control.inner.db.reader();
+        assert!(external_identities::link(db, &identity, &ada.id, control.now()).await.unwrap());
+        let refused = changed(&control, &connection, other.clone()).await;
+        assert!(matches!(refused, Err(ControlError::RedefinesIdentities { .. })), "{refused:?}");
+        // A new secret is none of it; and whoever means it says so.
+        assert!(changed(&control, &connection, json!({ "client_secret": "new" })).await.is_ok());
+        let mut meant = other;
+        meant["redefine_identities"] = json!(true);
+        assert!(changed(&control, &connection, meant).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn i32_a_connection_is_found_and_opened_within_its_tenant_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let control = control(dir.path()).await;
+        let (acme, bond) = (tenant(&control, "acme").await, tenant(&control, "bond").await);
+        let connection = made(&control, &acme).await;
+        assert!(control.connection(&acme, &connection.id).await.unwrap().is_some());
+        assert!(control.connection(&bond, &connection.id).await.unwrap().is_none());
+        let stolen = Connection { tenant: bond, ..connection.clone() };
+        assert!(changed(&control, &stolen, json!({ "name": "Mine" })).await.is_err());
+        let key = &control.inner.config.sealing_key;
+        assert!(Secrets::open(key, &connection).is_ok_and(|s| s.client_secret() == Some("s3cret")));
+        assert!(Secrets::open(key, &stolen).is_err(), "a row in another's place");
+    }
+}

@@ -586,7 +586,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn p04_an_invitation_is_good_once_and_for_its_user_only() {
+    async fn p04_b10_an_invitation_is_good_once_and_for_its_user_only() {
         let world = World::new().await;
         let ada = world.user("acme", "ada@x.test").await;
         let other = world.user("bond", "eve@x.test").await;

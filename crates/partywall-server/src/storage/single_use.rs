@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn o22_a_value_is_nothing_in_another_drawer() {
+    async fn o22_b09_a_value_is_nothing_in_another_drawer() {
         let dir = tempfile::tempdir().unwrap();
         let db = database(&dir).await;
         let (acme, bond): (TenantId, TenantId) = ("acme".parse().unwrap(), "bond".parse().unwrap());

@@ -375,7 +375,7 @@ async fn c02_attributes_are_chosen() {
 }
 
 #[tokio::test]
-async fn c04_i29_a_token_opens_its_connection_and_nothing_else() {
+async fn c04_i29_b07_a_token_opens_its_connection_and_nothing_else() {
     let plane = Plane::new().await;
     let (acme, bond) = (Provider::new(&plane, "acme").await, Provider::new(&plane, "bond").await);
     let other = Provider::of(&plane, &acme.tenant, json!({})).await;
@@ -449,7 +449,7 @@ async fn c04_i29_a_token_opens_its_connection_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn c09_without_a_good_token_nobody_is_heard() {
+async fn c09_b07_without_a_good_token_nobody_is_heard() {
     let plane = Plane::new().await;
     let acme = Provider::new(&plane, "acme").await;
     let with = async |header: Option<&str>| {

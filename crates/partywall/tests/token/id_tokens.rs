@@ -187,7 +187,7 @@ fn f08_a_claim_that_is_there_twice_is_refused() {
 }
 
 #[test]
-fn f07_a_claim_of_the_connection_has_exactly_its_value() {
+fn f07_b14_a_claim_of_the_connection_has_exactly_its_value() {
     let rules = IdTokenRules { fixed: &[("tid", "11111111-aaaa")], ..RULES };
     let tid = |value: Value| code(&signed(&with(claims(), "tid", value)), &rules);
     assert_eq!(tid("11111111-aaaa".into()), "accepted");

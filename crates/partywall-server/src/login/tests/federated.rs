@@ -291,7 +291,7 @@ async fn m10_a_tenants_own_provider_signs_its_people_in() {
 }
 
 #[tokio::test]
-async fn o21_who_left_comes_back_once_and_in_the_same_browser() {
+async fn o21_f10_b18_who_left_comes_back_once_and_in_the_same_browser() {
     let scene = scene().await;
     let idp = Idp::new("https://idp.test/metadata");
     let connection = idp.registered(&scene, &scene.tenant, joining()).await;
@@ -394,7 +394,7 @@ async fn i03_a_provider_vouches_inside_its_own_tenant() {
 }
 
 #[tokio::test]
-async fn f01_an_address_is_nobodys_identity() {
+async fn f01_b04_b05_an_address_is_nobodys_identity() {
     let scene = scene().await;
     let (own, other) = (Idp::new("https://idp.test/a"), Idp::new("https://idp.test/b"));
     let rules = json!({ "just_in_time": true, "link_by_email": true });
@@ -427,7 +427,7 @@ async fn f01_an_address_is_nobodys_identity() {
 }
 
 #[tokio::test]
-async fn f04_a_disabled_connection_lets_nobody_in_anywhere() {
+async fn f04_b12_a_disabled_connection_lets_nobody_in_anywhere() {
     let scene = scene().await;
     let idp = Idp::new("https://idp.test/metadata");
     let connection = idp.registered(&scene, &scene.tenant, joining()).await;
@@ -489,14 +489,7 @@ async fn s11_nobody_comes_unasked_unless_the_tenant_wants_it() {
     let response = idp.response(&scene, &connection, &nothing, &zoe);
     assert_eq!(posts(&scene, &connection, &nothing, &response).await.status, StatusCode::FORBIDDEN);
 
-    let IdentityProvider::Saml(mut provider) = connection.provider.clone() else { panic!() };
-    provider.idp_initiated = true;
-    let patch = ConnectionPatch {
-        provider: Some(IdentityProvider::Saml(provider)),
-        ..ConnectionPatch::default()
-    };
-    let (control, tenant) = (&scene.control, &scene.tenant);
-    control.update_connection(&TESTER, tenant, &connection.id, patch, |_| true).await.unwrap();
+    taking_unasked(&scene, &connection).await;
     let mut surfer = Surfer::default();
     let done = surfer.arrives(&scene, &connection, &nothing, &response).await;
     assert_eq!(done.leads_to(), format!("/account/{}", scene.tenant));
@@ -510,7 +503,7 @@ async fn s11_nobody_comes_unasked_unless_the_tenant_wants_it() {
 }
 
 #[tokio::test]
-async fn f02_a_link_is_made_by_who_left_as_whom_they_come_back() {
+async fn f02_b11_a_link_is_made_by_who_left_as_whom_they_come_back() {
     let scene = scene().await;
     let idp = Idp::new("https://idp.test/metadata");
     let connection = idp.registered(&scene, &scene.tenant, json!({})).await;
@@ -584,6 +577,107 @@ async fn f02_a_link_is_made_by_who_left_as_whom_they_come_back() {
     let asked = surfer.asks(&scene, &scene.app, &[("tenant", "acme")]).await;
     assert!(asked.leads_to().starts_with("/sign-in/"));
     assert_eq!(comes().await.1.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn s10_of_one_assertion_on_several_servers_one_is_the_first() {
+    let scene = scene().await;
+    let idp = Idp::new("https://idp.test/metadata");
+    let connection = idp.registered(&scene, &scene.tenant, joining()).await;
+    proves(&scene, &connection, "acme.test").await;
+    let unasked = taking_unasked(&scene, &connection).await;
+    let nothing = Sent { request: String::new(), relay_state: String::new() };
+    let servers = scene.servers(3).await;
+    for round in 0..10 {
+        let who = person(&format!("zoe{round}"), "zoe@acme.test");
+        let response = idp.response(&scene, &unasked, &nothing, &who);
+        let form = form_urlencoded::Serializer::new(String::new())
+            .append_pair("SAMLResponse", &response)
+            .finish();
+        let acs = format!("/federation/{}/{}/acs", unasked.tenant, unasked.id);
+        let posts = (0..30).map(|turn| {
+            let (server, form, acs) = (servers[turn % 3].clone(), form.clone(), acs.clone());
+            tokio::spawn(async move {
+                let request = Request::post(acs)
+                    .header("content-type", "application/x-www-form-urlencoded")
+                    .body(Body::from(form))
+                    .unwrap();
+                tower::ServiceExt::oneshot(server, request).await.unwrap().status()
+            })
+        });
+        let mut taken = 0;
+        for post in posts.collect::<Vec<_>>() {
+            match post.await.unwrap() {
+                StatusCode::SEE_OTHER => taken += 1,
+                refused => assert_eq!(refused, StatusCode::FORBIDDEN),
+            }
+        }
+        assert_eq!(taken, 1, "round {round}");
+    }
+    // Nor after a restart.
+    let response = idp.response(&scene, &unasked, &nothing, &person("last", "last@acme.test"));
+    assert_eq!(posts(&scene, &unasked, &nothing, &response).await.status, StatusCode::SEE_OTHER);
+    let again = Scene::again(scene.dir(), &scene.named()).await;
+    let refused = posts(&again, &unasked, &nothing, &response).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn i20_a_known_organisation_is_asked_nothing_and_an_unknown_address_tells_nothing() {
+    let scene = scene().await;
+    let idp = Idp::new("https://idp.test/metadata");
+    let connection = idp.registered(&scene, &scene.tenant, joining()).await;
+    // The domain is not proved: whoever has an address there, and whoever has none anywhere, gets
+    // the page that everybody gets.
+    let page_for = async |email: &str| {
+        let mut surfer = Surfer::default();
+        let path = surfer.sets_out(&scene, &[]).await;
+        surfer.post(&scene, &path, &[("step", "identify"), ("email", email)]).await;
+        let page = surfer.get(&scene, &path).await;
+        (page.status, page.body.replace(email, "-").replace(&path, "-"))
+    };
+    let unknown = page_for("zoe@nowhere.test").await;
+    assert_eq!(page_for("zoe@acme.test").await, unknown);
+    proves(&scene, &connection, "acme.test").await;
+    assert_ne!(page_for("zoe@acme.test").await, unknown, "the control");
+    // I-19: label by label.
+    for near in ["zoe@badacme.test", "zoe@acme.test.evil.test", "zoe@sub.acme.test"] {
+        assert_eq!(page_for(near).await, unknown, "{near}");
+    }
+    // A tenant that is locked to its one provider: nothing is asked; one's own way stays open for
+    // break-glass users.
+    let policy = SignInPolicy { sso_only: true, ..SignInPolicy::default() };
+    scene.asks_of_members(&scene.tenant, policy).await;
+    let mut surfer = Surfer::default();
+    let path = surfer.sets_out(&scene, &[("tenant", "acme")]).await;
+    sent(&surfer.get(&scene, &path).await);
+    let restarted = surfer.post(&scene, &path, &[("step", "restart")]).await.leads_to();
+    assert!(surfer.get(&scene, &restarted).await.body.contains("E-mail address"));
+    // I-13: and the lock holds: a right password is not enough, the provider's word is.
+    let mut ada = Surfer::default();
+    let path = ada.sets_out(&scene, &[("tenant", "acme")]).await;
+    ada.post(&scene, &path, &[("step", "restart")]).await;
+    let email = scene.user.email.as_str();
+    // Her own domain leads to the provider; another address of hers does not.
+    let typed = ada.post(&scene, &path, &[("step", "identify"), ("email", email)]).await;
+    sent(&ada.get(&scene, &typed.leads_to()).await);
+    let mut zoe = Surfer::default();
+    let (_, out) = zoe.leaves(&scene, "zoe@acme.test", &[]).await;
+    let response = idp.response(&scene, &connection, &out, &person("zoe", "zoe@acme.test"));
+    let done = zoe.arrives(&scene, &connection, &out, &response).await;
+    assert!(done.answer().contains_key("code"));
+}
+
+/// The connection, once it takes people who were not asked for.
+async fn taking_unasked(scene: &Scene, connection: &Connection) -> Connection {
+    let IdentityProvider::Saml(mut provider) = connection.provider.clone() else { panic!() };
+    provider.idp_initiated = true;
+    let patch = ConnectionPatch {
+        provider: Some(IdentityProvider::Saml(provider)),
+        ..ConnectionPatch::default()
+    };
+    let (control, tenant) = (&scene.control, &connection.tenant);
+    control.update_connection(&TESTER, tenant, &connection.id, patch, |_| true).await.unwrap()
 }
 
 #[tokio::test]

@@ -246,7 +246,7 @@ async fn i14_the_second_tenant_asks_for_what_it_wants() {
 }
 
 #[tokio::test]
-async fn o12_a_hint_chooses_no_tenant_and_nobody_enters_another_one() {
+async fn o12_b18_a_hint_chooses_no_tenant_and_nobody_enters_another_one() {
     let scene = scene().await;
     let bond = tenant(&scene.control, "bond").await;
     user(&scene.control, &bond, "eve@bond.test").await;
