@@ -14,7 +14,10 @@ use crate::{
         Connection, ControlError, ControlPlane, Email, Metadata, THE_SERVER, User, UserId,
         UserStatus,
     },
-    storage::{AuditEvent, accounts, connections, domains, external_identities, scim_users, users},
+    storage::{
+        AuditEvent, accounts, connections, domains, external_identities, scim_groups, scim_users,
+        users,
+    },
 };
 
 /// Who somebody is.
@@ -66,7 +69,8 @@ pub(crate) async fn join(
     let tenant = &connection.tenant;
     if let Some(id) = external_identities::user_of(db, &identity).await?
         && let Some(user) = users::find(db, tenant, &id).await?
-        && connection.rules.roles_of(&user.roles, &upstream.groups) == user.roles
+        && connection.rules.roles_of(&user.roles, &groups_of(db, connection, &id, upstream).await?)
+            == user.roles
     {
         let write = control.inner.db.single().await;
         external_identities::touch(write.db(), &identity, control.now()).await?;
@@ -98,7 +102,8 @@ pub(crate) async fn join(
     if how != How::Known && !external_identities::link(rows, &identity, &user.id, now).await? {
         return Ok(Joined::Nobody(Unknown::Shut));
     }
-    let user = with_roles(control, rows, &connection, user, &upstream.groups, now).await?;
+    let groups = groups_of(rows, &connection, &user.id, upstream).await?;
+    let user = with_roles(control, rows, &connection, user, &groups, now).await?;
     external_identities::touch(rows, &identity, now).await?;
     let event = AuditEvent {
         actor: &THE_SERVER,
@@ -286,6 +291,22 @@ fn new_user(
         changed_at: now,
         version: 1,
     })
+}
+
+/// The groups the provider says somebody is in: in its response, and by SCIM. What it said by one it
+/// does not take back by leaving it out of the other.
+async fn groups_of(
+    db: &impl ConnectionTrait,
+    connection: &Connection,
+    user: &UserId,
+    upstream: &Upstream,
+) -> Result<Vec<String>, ControlError> {
+    let mut groups = upstream.groups.clone();
+    if !connection.rules.group_roles.is_empty() {
+        let (tenant, id) = (&connection.tenant, &connection.id);
+        groups.extend(scim_groups::names_of(db, tenant, id, user).await?);
+    }
+    Ok(groups)
 }
 
 /// Gives the roles that the groups give; one that loses a role loses its access tokens.

@@ -684,7 +684,8 @@ async fn taking_unasked(scene: &Scene, connection: &Connection) -> Connection {
 async fn c06_whom_the_provider_announced_comes_by_the_name_it_used() {
     let scene = scene().await;
     let (own, other) = (Idp::new("https://idp.test/a"), Idp::new("https://idp.test/b"));
-    let connection = own.registered(&scene, &scene.tenant, json!({})).await;
+    let rules = json!({ "group_roles": { "Provisioned clerks": ["clerk"] } });
+    let connection = own.registered(&scene, &scene.tenant, rules).await;
     let second = other.registered(&scene, &scene.tenant, json!({})).await;
     let announced = announce(&scene, &connection, "zoe@acme.test", "zoe").await;
     let comes = async |idp: &Idp, at: &Connection, name: &str| {
@@ -702,6 +703,8 @@ async fn c06_whom_the_provider_announced_comes_by_the_name_it_used() {
     let done = comes(&own, &connection, "zoe").await;
     let claims = scene.claims(tokens(&scene, &done).await["access_token"].as_str().unwrap());
     assert_eq!(claims["sub"], format!("u:{announced}"));
+    // What her groups by SCIM gave her, a response that names none does not take.
+    assert_eq!(claims["roles"], json!(["clerk"]));
     // Linked, they are that user, and nobody else becomes them by the other name.
     let refused = comes(&own, &connection, "zoe@acme.test").await;
     assert_eq!(refused.status, StatusCode::FORBIDDEN);
@@ -723,5 +726,12 @@ async fn announce(scene: &Scene, at: &Connection, user_name: &str, external_id: 
         .unwrap();
     let answer = scene.send(request).await.into_body().collect().await.unwrap().to_bytes();
     let made: serde_json::Value = serde_json::from_slice(&answer).unwrap();
+    let group = json!({ "displayName": "Provisioned clerks", "members": [made["id"]] });
+    let request = Request::post(format!("/scim/{tenant}/{}/v2/Groups", at.id))
+        .header("authorization", format!("Bearer {}", token.text.expose()))
+        .header("content-type", "application/scim+json")
+        .body(Body::from(group.to_string()))
+        .unwrap();
+    assert_eq!(scene.send(request).await.status(), StatusCode::CREATED);
     made["id"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned()
 }
