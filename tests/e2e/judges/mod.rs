@@ -15,6 +15,12 @@ mod parts;
 mod postbox;
 mod scene;
 mod scim;
+mod simplesamlphp;
+mod stage;
+
+#[expect(dead_code, reason = "the server's own tests ask it more")]
+#[path = "../../../crates/partywall-server/tests/server/name_server.rs"]
+mod name_server;
 
 const DEVICE_CODE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 const TOKEN_EXCHANGE: &str = "urn:ietf:params:oauth:grant-type:token-exchange";

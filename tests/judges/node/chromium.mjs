@@ -29,6 +29,8 @@ export class Person {
     person.page.setDefaultTimeout(15_000);
     for (const event of ['console', 'pageerror']) {
       person.page.on(event, (said) => {
+        // What a tenant's own provider looks like is not for us to mend.
+        if (judged.provider && said.location?.().url.startsWith(judged.provider)) return;
         if (event === 'pageerror' || said.type() === 'error') {
           person.#complaints.push(said.text?.() ?? String(said));
         }
@@ -41,8 +43,11 @@ export class Person {
     await this.page.goto(String(url));
   }
 
-  /** Is on the page with this heading, which is as every page should be. */
-  async sees(heading) {
+  /**
+   * Is on the page with this heading, which is as every page should be. The browser says so, too,
+   * where its status is an error.
+   */
+  async sees(heading, { status } = {}) {
     const title = this.page.getByRole('heading', { level: 1 });
     const expected = this.page.getByRole('heading', { level: 1, name: heading, exact: true });
     await expected.waitFor().catch(async () => {
@@ -52,6 +57,10 @@ export class Person {
     assert.equal(await title.count(), 1);
     if (this.scripts) await this.#canBeUsedByAnybody(heading);
     await this.#picture(heading);
+    if (status) {
+      const said = this.complaints();
+      assert.ok(said.length === 1 && said[0].includes(`a status of ${status}`), said.join());
+    }
     assert.deepEqual(this.#complaints, [], `the browser complains of “${heading}”`);
   }
 
@@ -197,9 +206,9 @@ export class Application {
       expectedNonce: this.nonce,
     });
     const claims = tokens.claims();
-    const { tid } = JSON.parse(Buffer.from(tokens.access_token.split('.')[1], 'base64url'));
+    const { tid, roles } = JSON.parse(Buffer.from(tokens.access_token.split('.')[1], 'base64url'));
     const { email } = await oidc.fetchUserInfo(this.config, tokens.access_token, claims.sub);
-    return { ...claims, tid, email };
+    return { ...claims, tid, roles, email };
   }
 
   stop() {
