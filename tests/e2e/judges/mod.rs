@@ -12,6 +12,7 @@ mod apache;
 mod api;
 mod browser;
 mod parts;
+mod portal;
 mod postbox;
 mod scene;
 mod scim;

@@ -34,6 +34,14 @@ impl Guide {
         GUIDES.iter().find(|guide| guide.id == id)
     }
 
+    /// What people read on the button that leads there, until an administrator calls it otherwise.
+    pub(super) fn button(&self) -> &'static str {
+        match self.id {
+            "saml" | "oidc" => "Single sign-on",
+            _ => self.name.split(" (").next().unwrap_or(self.name),
+        }
+    }
+
     pub(super) fn is_saml(&self) -> bool {
         self.protocol == Protocol::Saml
     }

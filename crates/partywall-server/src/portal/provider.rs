@@ -84,7 +84,7 @@ pub(super) async fn read(
         };
         let proposal = Proposal {
             provider,
-            name: chosen.name.split(" (").next().unwrap_or(chosen.name).to_owned(),
+            name: chosen.button().to_owned(),
             version: connection.map(|connection| connection.version),
         };
         session.keep(|progress| progress.proposal = Some(proposal)).await?;
