@@ -80,7 +80,7 @@ pub use control::{
     ConnectionId, ConnectionPatch, ConnectionRules, ConnectionStatus, ControlError, ControlPlane,
     Decoy, Domain, DomainSeen, DomainStatus, Email, Grant, IdentityProvider, Intent,
     InvalidAccount, InvalidApiKey, InvalidApplication, InvalidConnection, InvalidMachine,
-    InvalidPolicy, InvalidProfile, InvalidScimToken, InvalidUser, LockPreview, Machine,
+    InvalidPolicy, InvalidProfile, InvalidScimToken, InvalidUser, KeyStep, LockPreview, Machine,
     MachineCredentials, MachinePatch, MachineStatus, Metadata, NewApiKey, NewApplication,
     NewConnection, NewMachine, NewOperatorKey, NewScimToken, NewSetupLink, NewTenant, NewUser,
     OidcProfile, OidcProvider, OpenError, OperatorKey, OperatorKeySecret, Registration,

@@ -177,6 +177,7 @@ async fn do_chores(control: ControlPlane) {
         keep_up(control.clone()),
         deliver(control.clone()),
         look_at_domains(control.clone()),
+        warn_of_expiry(control.clone()),
         tell_logouts(control),
     );
 }
@@ -189,6 +190,18 @@ async fn deliver(control: ControlPlane) {
         if let Err(error) = control.send_due_mail().await {
             let error = &error as &dyn std::error::Error;
             tracing::error!(error, "mail that is due cannot be sent");
+        }
+    }
+}
+
+async fn warn_of_expiry(control: ControlPlane) {
+    let mut hour = tokio::time::interval(Duration::from_secs(3600));
+    hour.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        hour.tick().await;
+        if let Err(error) = control.warn_of_expiry().await {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "certificates that run out cannot be looked for");
         }
     }
 }

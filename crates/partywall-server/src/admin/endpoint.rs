@@ -527,6 +527,15 @@ fn of_connections() -> Vec<Endpoint> {
         .answers::<View>()
         .guarded(),
         Endpoint::at(
+            "POST",
+            "/tenants/{tenant}/connections/{connection}/key",
+            ("turnConnectionKey", "Take a step in changing our own key of a SAML connection"),
+            connections::turn_key,
+        )
+        .takes::<connections::KeyTurn>()
+        .answers::<View>()
+        .with(200),
+        Endpoint::at(
             "DELETE",
             at,
             ("deleteConnection", "Delete a connection and what began through it"),

@@ -6,6 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body, http::Request};
+use base64ct::{Base64, Encoding};
 use http_body_util::BodyExt;
 use partywall::{FixedClock, TenantId, TenantStatus};
 use serde_json::{Value, json};
@@ -15,6 +16,7 @@ use crate::{
     Actor, ControlPlane, MailConfig, NewOperatorKey, NewScimToken, NewTenant, Rate, Resources,
     SealingKey, Secret, Server, ServerConfig,
     control::tests_support::{START, database},
+    federation::secrets::Secrets,
     login::{Amr, Proof},
     storage::{
         catalogue,
@@ -160,7 +162,7 @@ impl Plane {
         let key = control.create_api_key(&TESTER, &tenant, key).await.unwrap();
         let domain = format!("{slug}-claims.test").parse().unwrap();
         let domain = control.claim_domain(&TESTER, &tenant, domain, None).await.unwrap();
-        let connection = serde_json::from_value(connection(slug)).unwrap();
+        let connection = serde_json::from_value(saml_connection(slug)).unwrap();
         let connection = control.create_connection(&TESTER, &tenant, connection).await.unwrap().id;
         let link = serde_json::from_value(json!({ "intent": "sso" })).unwrap();
         let link = control.create_setup_link(&TESTER, &tenant, link).await.unwrap();
@@ -245,6 +247,18 @@ fn connection(name: &str) -> Value {
     })
 }
 
+/// One whose provider signs with a key that one of ours could be.
+fn saml_connection(name: &str) -> Value {
+    let mut provider = json!({
+        "protocol": "saml", "entity_id": "https://idp.test", "certificates": [],
+        "sso_redirect": "https://idp.test/sso",
+    });
+    let of = serde_json::from_value(provider.clone()).unwrap();
+    let key = Secrets::for_new(&of, None, START).unwrap().certificates("idp").unwrap();
+    provider["certificates"] = json!([Base64::encode_string(key[0].der())]);
+    json!({ "name": name, "provider": provider })
+}
+
 /// What an endpoint that takes a body is sent: something that works with the realm's own ids.
 fn body_for(id: &str, realm: &Realm) -> Option<Value> {
     let policy = json!({ "methods": ["password"], "mfa_required": false, "sso_only": false,
@@ -259,6 +273,7 @@ fn body_for(id: &str, realm: &Realm) -> Option<Value> {
         "createConnection" => connection("Acme's other"),
         "updateConnection" => json!({ "name": "Acme's own", "status": "active" }),
         "createSetupLink" => json!({ "intent": "sso" }),
+        "turnConnectionKey" => json!({ "step": "publish" }),
         "claimDomain" => json!({ "domain": "more.acme.test" }),
         "updateDomain" => json!({ "connection": null }),
         "createMachine" => json!({ "name": "new", "roles": ["clerk"] }),

@@ -456,6 +456,11 @@ pub enum InvalidConnection {
     /// Contradiction.
     #[error("a connection that only links lets nobody join: turn one of the two off")]
     LinkOnly,
+    /// Not the time for that step.
+    #[error(
+        "a SAML connection has one key of ours, or two while it changes: publish the next, use it, retire the other, in this order"
+    )]
+    Key,
     /// The metadata.
     #[error("the metadata cannot be used: {0}")]
     Metadata(String),

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use partywall::TenantId;
 use sea_orm::ConnectionTrait;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
@@ -62,6 +62,18 @@ pub struct ConnectionPatch {
     /// were trusted, after people were linked (I-04).
     #[serde(default)]
     pub redefine_identities: bool,
+}
+
+/// A step in changing our own key of a SAML connection.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyStep {
+    /// The next key is drawn and published; it decrypts, and does not sign yet.
+    Publish,
+    /// The next key signs, the other still decrypts.
+    Use,
+    /// The other key is gone.
+    Retire,
 }
 
 impl ControlPlane {
@@ -188,9 +200,15 @@ impl ControlPlane {
         after.rules = rules.unwrap_or(after.rules);
         after.status = status.unwrap_or(after.status);
         let new_secret = client_secret.is_some();
-        if let Some(secret) = client_secret {
-            let sealing = &self.inner.config.sealing_key;
-            let secrets = Secrets::open(sealing, &before)?.with_client_secret(secret);
+        let sealing = &self.inner.config.sealing_key;
+        let secrets = if before.provider.protocol() == after.provider.protocol() {
+            let kept = Secrets::open(sealing, &before)?;
+            client_secret.map(|secret| kept.with_client_secret(secret))
+        } else {
+            // Another protocol keeps nothing of the one before.
+            Some(Secrets::for_new(&after.provider, client_secret, now)?)
+        };
+        if let Some(secrets) = secrets {
             after.sealed = Some(secrets.seal(sealing, tenant, id)?);
         }
         after.changed_at = now;
@@ -226,6 +244,46 @@ impl ControlPlane {
         };
         self.commit(change, event).await?;
         Ok(after)
+    }
+
+    /// Takes one step in changing our own key of a SAML connection: its provider learns the next one
+    /// from our metadata before anything is signed with it, and encrypts to either meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError::UnknownConnection`], and [`ControlError::Connection`] when it is not the time
+    /// for that step.
+    pub async fn turn_connection_key(
+        &self,
+        actor: &Actor,
+        tenant: &TenantId,
+        id: &ConnectionId,
+        step: KeyStep,
+    ) -> Result<Connection, ControlError> {
+        let now = self.now();
+        let change = self.inner.db.change(now).await?;
+        let mut connection = self.connection_in(change.rows(), tenant, id).await?;
+        let sealing = &self.inner.config.sealing_key;
+        let secrets = Secrets::open(sealing, &connection)?;
+        let secrets = match step {
+            KeyStep::Publish => secrets.with_next_key(now)?,
+            KeyStep::Use => secrets.using_next_key()?,
+            KeyStep::Retire => secrets.without_other_key()?,
+        };
+        connection.sealed = Some(secrets.seal(sealing, tenant, id)?);
+        connection.changed_at = now;
+        connection.version += 1;
+        if !connections::update(change.rows(), &connection).await? {
+            return Err(ControlError::Conflict);
+        }
+        let event = AuditEvent {
+            actor,
+            tenant: Some(tenant),
+            action: "connection.key",
+            detail: json!({ "connection": id, "step": step }),
+        };
+        self.commit(change, event).await?;
+        Ok(connection)
     }
 
     /// Deletes a connection, if `expected` holds of what it is now, with all that began through it
@@ -376,6 +434,70 @@ mod tests {
             let refused = changed(&control, &connection, wrong.clone()).await;
             assert!(matches!(refused, Err(ControlError::Connection(_))), "{wrong}: {refused:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn b16_another_protocol_keeps_no_secret_of_the_one_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let control = control(dir.path()).await;
+        let acme = tenant(&control, "acme").await;
+        let oidc_one = made(&control, &acme).await;
+        let key = &control.inner.config.sealing_key;
+        let saml = json!({ "provider": {
+            "protocol": "saml", "entity_id": "https://idp.test", "sso_redirect": "https://idp.test/sso",
+            "certificates": [certificate()],
+        } });
+        let saml_one = changed(&control, &oidc_one, saml).await.unwrap();
+        let secrets = Secrets::open(key, &saml_one).unwrap();
+        assert!(secrets.client_secret().is_none() && secrets.signer().is_ok());
+        let back = json!({ "provider": oidc("https://idp.test") });
+        let refused = changed(&control, &saml_one, back.clone()).await;
+        assert!(matches!(refused, Err(ControlError::Connection(InvalidConnection::NoSecret))));
+        let mut whole = back;
+        whole["client_secret"] = json!("another");
+        assert!(changed(&control, &saml_one, whole).await.is_ok());
+    }
+
+    /// A certificate that can be trusted: one of our own.
+    fn certificate() -> String {
+        use base64ct::{Base64, Encoding};
+        let provider = serde_json::from_value(json!({
+            "protocol": "saml", "entity_id": "x", "certificates": [],
+        }))
+        .unwrap();
+        let secrets =
+            Secrets::for_new(&provider, None, partywall::Timestamp(1_800_000_000)).unwrap();
+        Base64::encode_string(secrets.certificates("idp").unwrap()[0].der())
+    }
+
+    #[tokio::test]
+    async fn s12_our_key_changes_in_three_steps_and_both_decrypt_meanwhile() {
+        let dir = tempfile::tempdir().unwrap();
+        let control = control(dir.path()).await;
+        let acme = tenant(&control, "acme").await;
+        let new = json!({ "name": "Acme's own", "provider": {
+            "protocol": "saml", "entity_id": "https://idp.test", "sso_redirect": "https://idp.test/sso",
+            "certificates": [certificate()],
+        } });
+        let new = serde_json::from_value(new).unwrap();
+        let made = control.create_connection(&ACTOR, &acme, new).await.unwrap();
+        let key = &control.inner.config.sealing_key;
+        let published = |of: &Connection| -> Vec<String> {
+            let certificates = Secrets::open(key, of).unwrap().certificates("sp").unwrap();
+            certificates.iter().map(partywall_saml::Certificate::fingerprint_text).collect()
+        };
+        let step = async |step| control.turn_connection_key(&ACTOR, &acme, &made.id, step).await;
+        let [first] = published(&made).try_into().unwrap();
+        for early in [KeyStep::Use, KeyStep::Retire] {
+            assert!(matches!(step(early).await, Err(ControlError::Connection(_))), "{early:?}");
+        }
+        let two = published(&step(KeyStep::Publish).await.unwrap());
+        assert_eq!((two.len(), &two[0]), (2, &first));
+        assert!(step(KeyStep::Publish).await.is_err(), "a third");
+        let used = step(KeyStep::Use).await.unwrap();
+        assert_eq!(published(&used), [two[1].clone(), two[0].clone()]);
+        assert_eq!(Secrets::open(key, &used).unwrap().decryption_keys().unwrap().len(), 2);
+        assert_eq!(published(&step(KeyStep::Retire).await.unwrap()), [two[1].clone()]);
     }
 
     #[tokio::test]

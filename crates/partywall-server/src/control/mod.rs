@@ -52,7 +52,7 @@ pub use connection::{
     Connection, ConnectionId, ConnectionRules, ConnectionStatus, IdentityProvider,
     InvalidConnection, OidcProfile, OidcProvider, SamlProvider, UpstreamMultiFactor,
 };
-pub use connection_changes::{ConnectionPatch, NewConnection};
+pub use connection_changes::{ConnectionPatch, KeyStep, NewConnection};
 pub use decoy::{Decoy, SignedDecoy};
 pub use domain::{Domain, DomainSeen, DomainStatus};
 pub(crate) use grant::{GrantEnd, NewGrant};

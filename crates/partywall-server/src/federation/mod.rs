@@ -24,6 +24,7 @@ pub(crate) mod away;
 pub(crate) mod domains;
 mod endpoint;
 mod error;
+pub(crate) mod expiry;
 pub(crate) mod join;
 pub(crate) mod oidc;
 mod saml;

@@ -20,7 +20,7 @@ use crate::{
 #[derive(Deserialize, Serialize)]
 pub(crate) struct Secrets {
     client_secret: Option<Zeroizing<String>>,
-    /// Our keys for SAML, newest first: the first signs, all decrypt.
+    /// Our keys for SAML: the first signs, all are published and decrypted with.
     keys: Vec<OwnKey>,
 }
 
@@ -56,6 +56,34 @@ impl Secrets {
     pub(crate) fn with_client_secret(mut self, secret: Secret<String>) -> Self {
         self.client_secret = Some(Zeroizing::new(secret.expose().clone()));
         self
+    }
+
+    /// With one more key, which is published and decrypted with, and does not sign yet: so that the
+    /// provider knows it before it has to.
+    pub(crate) fn with_next_key(mut self, now: Timestamp) -> Result<Self, ControlError> {
+        if self.keys.len() != 1 {
+            return Err(InvalidConnection::Key.into());
+        }
+        self.keys.push(OwnKey::draw(now)?);
+        Ok(self)
+    }
+
+    /// Signing with the other key; what signed so far still decrypts.
+    pub(crate) fn using_next_key(mut self) -> Result<Self, InvalidConnection> {
+        if self.keys.len() != 2 {
+            return Err(InvalidConnection::Key);
+        }
+        self.keys.reverse();
+        Ok(self)
+    }
+
+    /// Without the key that does not sign.
+    pub(crate) fn without_other_key(mut self) -> Result<Self, InvalidConnection> {
+        if self.keys.len() != 2 {
+            return Err(InvalidConnection::Key);
+        }
+        self.keys.truncate(1);
+        Ok(self)
     }
 
     /// The secret we show to the provider.

@@ -106,6 +106,21 @@ pub(crate) async fn active(
     Ok(all?.into_iter().filter(Connection::admits).collect())
 }
 
+/// Up to `limit` active connections of all tenants, by ascending id, from the one behind `after`: for
+/// a chore.
+pub(crate) async fn all_active(
+    db: &impl ConnectionTrait,
+    after: Option<&ConnectionId>,
+    limit: u64,
+) -> Result<Vec<Connection>, StorageError> {
+    let mut query = Entity::find().filter(Column::Status.eq(ConnectionStatus::Active.as_str()));
+    if let Some(after) = after {
+        query = query.filter(Column::Id.gt(after.as_str()));
+    }
+    let rows = query.order_by_asc(Column::Id).limit(limit).all(db).await?;
+    rows.iter().map(Connection::try_from).collect()
+}
+
 /// How many connections a tenant has, whatever their status.
 pub(crate) async fn count(
     db: &impl ConnectionTrait,

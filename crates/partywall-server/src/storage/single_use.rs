@@ -73,12 +73,14 @@ pub(crate) enum Kind {
     Arrival,
     /// A SAML assertion, by its connection and its id (S-10).
     Assertion,
+    /// That a tenant was warned today.
+    Warning,
 }
 
 impl Kind {
     /// Every kind, for tests that try each as each other.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 15] = [
+    pub(crate) const ALL: [Self; 16] = [
         Self::Code,
         Self::PushedRequest,
         Self::DeviceCode,
@@ -94,6 +96,7 @@ impl Kind {
         Self::Away,
         Self::Arrival,
         Self::Assertion,
+        Self::Warning,
     ];
 
     fn as_str(self) -> &'static str {
@@ -113,6 +116,7 @@ impl Kind {
             Self::Away => "away",
             Self::Arrival => "arrival",
             Self::Assertion => "assertion",
+            Self::Warning => "warning",
         }
     }
 }

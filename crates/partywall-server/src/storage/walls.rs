@@ -42,13 +42,14 @@ const fn read(table: &'static str, by: &'static [&'static str], why: &'static st
     Crossing { statement: "SELECT", table, by, why }
 }
 
-const CROSSINGS: [Crossing; 17] = [
+const CROSSINGS: [Crossing; 18] = [
     read("applications", &["client_id"], "a client names itself before its tenant is known"),
     read("machines", &["client_id"], "a client names itself before its tenant is known"),
     read("users", &["account_id"], "a person's own memberships, for the chooser"),
     read("session_proofs", &["session_hash"], "a browser's own sessions, for signing out of all"),
     read("sign_in_policies", &["own_issuer"], "the bundle names every issuer"),
     read("domains", &["domain"], "an address says its domain before a tenant is known"),
+    read("connections", &["status"], "a chore: whose certificates run out"),
     read("domains", &["due_at"], "a chore: what is due, whoever it is of"),
     read("outgoing_logouts", &["due_at"], "a chore: what is due, whoever it is of"),
     read("outgoing_mail", &["due_at"], "a chore: what is due, whoever it is of"),
