@@ -13,18 +13,15 @@ use partywall_saml::Signer;
 use serde_json::json;
 
 use super::{
+    name_server::NameServer,
     parts,
     scene::{Scene, TESTER},
 };
 
-#[path = "../../../crates/partywall-server/tests/server/name_server.rs"]
-#[expect(dead_code, reason = "the server's own tests use the rest")]
-mod name_server;
-
 #[tokio::test(flavor = "multi_thread")]
 async fn i33_somebody_sets_single_sign_on_up_in_a_browser() {
     let Some(chromium) = parts::chromium() else { return };
-    let dns = name_server::NameServer::start().await;
+    let dns = NameServer::start().await;
     let servers = vec![dns.address()];
     let scene = Scene::start_as("localhost", |config| {
         config.dns_servers = servers;
