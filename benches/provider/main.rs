@@ -1,6 +1,7 @@
 //! The identity provider beside npm's `oidc-provider`, in one run: requests per second of CPU, each
 //! server alone on the machine's first core and the load on the others. Then what a million
-//! clients, a hundred thousand tenants, a person in two thousand of them and a storm of passwords
+//! clients, a hundred thousand tenants, a person in two thousand of them, three thousand tenants with
+//! a provider of their own and a storm of passwords
 //! do to the time of an answer.
 //!
 //! Ours has every code and every turn of a refresh token on the disk before it answers. The peer is
@@ -28,7 +29,8 @@ use partywall_benches::{only_a_test, wanted};
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [first, directory, algorithm, clients, tenants, memberships] = arguments.as_slice()
+    if let [first, directory, algorithm, clients, tenants, memberships, connections] =
+        arguments.as_slice()
         && first == "ours"
     {
         let number = |text: &String| text.parse().unwrap();
@@ -38,6 +40,7 @@ fn main() {
             clients: number(clients),
             tenants: number(tenants),
             memberships: number(memberships),
+            connections: number(connections),
         });
     }
     if !wanted("provider") {
@@ -87,26 +90,20 @@ struct Bench {
 
 impl Bench {
     fn ours(&self, algorithm: &str, clients: usize, tenants: usize, memberships: usize) -> Served {
-        self.ours_on(FIRST_CORE, algorithm, clients, tenants, memberships)
+        self.ours_on(FIRST_CORE, algorithm, [clients, tenants, memberships, 0])
     }
 
-    fn ours_on(
-        &self,
-        cores: &str,
-        algorithm: &str,
-        clients: usize,
-        tenants: usize,
-        memberships: usize,
-    ) -> Served {
-        let name = format!("{algorithm}-{clients}-{tenants}-{memberships}");
+    /// Of so many clients, tenants, memberships and connections.
+    fn ours_on(&self, cores: &str, algorithm: &str, numbers: [usize; 4]) -> Served {
+        let [clients, tenants, memberships, connections] = numbers.map(|number| number.to_string());
+        let name = format!("{algorithm}-{clients}-{tenants}-{memberships}-{connections}");
         let directory = self.scratch.0.join(name);
         let _ = std::fs::remove_dir_all(&directory);
         std::fs::create_dir_all(&directory).unwrap();
         let program = std::env::current_exe().unwrap();
-        let numbers = [clients, tenants, memberships].map(|number| number.to_string());
-        let [clients, tenants, memberships] = &numbers;
         let directory = directory.display().to_string();
-        let arguments = ["ours", &directory, algorithm, clients, tenants, memberships];
+        let arguments =
+            ["ours", &directory, algorithm, &clients, &tenants, &memberships, &connections];
         Served::start(cores, &program.display().to_string(), &arguments)
     }
 
@@ -166,6 +163,9 @@ async fn run(bench: &Bench) {
         flat("machines: one, and a million", bench, (1, 10), (million, 10)).await;
         flat("tenants: ten, and a hundred thousand", bench, (256, 10), (256, crowd)).await;
         memberships(bench).await;
+    }
+    if part("connections") {
+        connections(bench).await;
     }
     if part("storm") {
         storm(bench).await;
@@ -420,11 +420,47 @@ async fn memberships(bench: &Bench) {
     );
 }
 
+/// Somebody who is sent to their tenant's own provider by their address: what other tenants have
+/// registered is nothing to them.
+async fn connections(bench: &Bench) {
+    let number = if only_a_test() { 30 } else { 3_000 };
+    let served = |number| bench.ours_on(FIRST_CORE, "ES256", [1, number + 10, 1, number]);
+    let (few, many) = (served(10), served(number));
+    let mut p99 = (Vec::new(), Vec::new());
+    for _ in 0..9 {
+        for (served, p99) in [(&few, &mut p99.0), (&many, &mut p99.1)] {
+            let path = format!(
+                "{}?client_id={}&redirect_uri=https%3A%2F%2Fapp.test%2Fcb&response_type=code\
+                 &scope=openid&state=s&code_challenge={CHALLENGE}&code_challenge_method=S256\
+                 &login_hint=zoe%40acme.test",
+                served.text("authorize"),
+                served.text("web"),
+            );
+            let (request, mut times) = (get(&path, ""), Times::default());
+            let mut connection = Connection::open(&served.address).await;
+            for _ in 0..if only_a_test() { 3 } else { 300 } {
+                let began = Instant::now();
+                let answer = connection.ask(&request).await;
+                times.note(began.elapsed());
+                if answer.status() != 303 {
+                    fail(&format!("nobody was sent away: {}", answer.head));
+                }
+            }
+            p99.push(times.at(0.99));
+        }
+    }
+    let (few, many) = (median(p99.0), median(p99.1));
+    println!(
+        "sent to one's own provider, of ten tenants with one and of {number}: p99 {few:.0} and {many:.0} µs, ratio {:.2} (mark: 1.2)",
+        many / few
+    );
+}
+
 /// Wrong passwords as fast as they are heard, while machines ask for tokens at their leisure. On all
 /// cores: on one, whoever hashes is in the way of whoever does not.
 async fn storm(bench: &Bench) {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let served = bench.ours_on(&format!("0-{}", cores - 1), "ES256", 256, 10, 1);
+    let served = bench.ours_on(&format!("0-{}", cores - 1), "ES256", [256, 10, 1, 0]);
     let requests = machine_requests(&served);
     let mut guessers = Vec::new();
     for number in 0..16 {

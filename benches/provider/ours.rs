@@ -1,17 +1,24 @@
 //! `partywall`'s server as the bench's child: `ours <directory> <algorithm> <clients> <tenants>
-//! <memberships>`. SQLite in that directory, as durable as it always is.
+//! <memberships> <connections>`. SQLite in that directory, as durable as it always is.
 
 use std::{
     io::Write,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
+use aws_lc_rs::{
+    encoding::AsDer,
+    rsa::{KeyPair, KeySize},
+};
+use base64ct::{Base64, Encoding};
 use partywall::SystemClock;
+use partywall_saml::Signer;
 use partywall_server::{
-    Actor, ControlPlane, DatabaseConfig, MailConfig, NewApplication, NewMachine, NewTenant,
-    NewUser, Resources, SealingKey, Secret, Server, ServerConfig,
+    Actor, ConnectionPatch, ConnectionStatus, ControlPlane, DatabaseConfig, MailConfig,
+    NewApplication, NewConnection, NewMachine, NewTenant, NewUser, Rate, Resources, SealingKey,
+    Secret, Server, ServerConfig,
 };
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -27,6 +34,8 @@ pub(crate) struct Wanted {
     pub(crate) tenants: usize,
     /// Of how many tenants the one person is a member.
     pub(crate) memberships: usize,
+    /// How many tenants have a provider of their own; one of them proved `acme.test`.
+    pub(crate) connections: usize,
 }
 
 fn config(wanted: &Wanted, issuer: &str) -> ServerConfig {
@@ -35,6 +44,11 @@ fn config(wanted: &Wanted, issuer: &str) -> ServerConfig {
     let resources = Resources::new("https://api.test".parse().unwrap(), []);
     let mut config = ServerConfig::new(database, key, issuer.parse().unwrap(), resources);
     config.keys.algorithm = wanted.algorithm.parse().unwrap();
+    if wanted.connections > 0 {
+        // One network asks for what a crowd would.
+        config.rates.of_a_network = Rate { per_minute: 1_000_000, at_once: 1_000_000 };
+        config.rates.of_a_tenant = config.rates.of_a_network;
+    }
     // Nothing is sent: mail waits in the database.
     config.mail = Some(MailConfig {
         server: "smtp://127.0.0.1:9".to_owned(),
@@ -93,8 +107,18 @@ async fn serve(wanted: &Wanted) {
             invitation = Some(control.invite(&BENCH, tenant, &user.id).await.unwrap());
         }
     }
+    if wanted.connections > 0 {
+        let connection = connection();
+        let made = control.create_connection(&BENCH, &tenants[0], connection).await.unwrap();
+        let patch =
+            ConnectionPatch { status: Some(ConnectionStatus::Active), ..Default::default() };
+        let active = control.update_connection(&BENCH, &tenants[0], &made.id, patch, |_| true);
+        active.await.unwrap();
+        let (domain, leads_to) = ("acme.test".parse().unwrap(), Some(made.id));
+        control.claim_domain(&BENCH, &tenants[0], domain, leads_to).await.unwrap();
+    }
     drop(control);
-    crowd(&wanted.directory, wanted.clients, wanted.tenants);
+    crowd(&wanted.directory, wanted.clients, wanted.tenants, wanted.connections);
     let control = open().await.unwrap();
     let said = json!({
         "address": address, "issuer": issuer, "machines": machines, "web": web.client_id.as_str(),
@@ -107,8 +131,21 @@ async fn serve(wanted: &Wanted) {
     Server::new(control).serve(listener, std::future::pending()).await.unwrap();
 }
 
+/// A SAML provider that is never asked: people are only sent there.
+fn connection() -> NewConnection {
+    let key = KeyPair::generate(KeySize::Rsa2048).unwrap();
+    let signer = Signer::from_pkcs8(key.as_der().unwrap().as_ref()).unwrap();
+    let (from, lasts) = (SystemTime::UNIX_EPOCH, Duration::from_secs(1 << 32));
+    let certificate = signer.certificate("idp", from, from + lasts).unwrap();
+    serde_json::from_value(json!({ "name": "Acme's own", "provider": {
+        "protocol": "saml", "entity_id": "https://idp.test", "sso_redirect": "https://idp.test/sso",
+        "certificates": [Base64::encode_string(certificate.der())],
+    } }))
+    .unwrap()
+}
+
 /// Makes the tables as large as asked for, by copies of a row that nobody asks for.
-fn crowd(directory: &Path, clients: usize, tenants: usize) {
+fn crowd(directory: &Path, clients: usize, tenants: usize, connections: usize) {
     let db = rusqlite::Connection::open(directory.join("control.db")).unwrap();
     db.busy_timeout(Duration::from_secs(30)).unwrap();
     let columns = |table: &str| -> Vec<String> {
@@ -120,6 +157,8 @@ fn crowd(directory: &Path, clients: usize, tenants: usize) {
     for (table, key, rows, id) in [
         ("machines", "client_id", clients, "printf('m:z%025d', n)"),
         ("tenants", "id", tenants, "printf('t-z%025d', n)"),
+        ("connections", "id", connections, "printf('c-z%025d', n)"),
+        ("domains", "domain", connections, "printf('d%d.test', n)"),
     ] {
         let there: usize =
             db.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap();
@@ -129,6 +168,9 @@ fn crowd(directory: &Path, clients: usize, tenants: usize) {
                 name if name == key => id.to_owned(),
                 "slug" => "printf('crowd-%d', n)".to_owned(),
                 "secret_hash" => "randomblob(32)".to_owned(),
+                "tenant_id" if key != "client_id" => "printf('t-z%025d', n)".to_owned(),
+                "connection_id" => "printf('c-z%025d', n)".to_owned(),
+                "verified_at" => "r.created_at".to_owned(),
                 name => format!("r.{name}"),
             })
             .collect();
@@ -142,4 +184,6 @@ fn crowd(directory: &Path, clients: usize, tenants: usize) {
         ))
         .unwrap();
     }
+    // What DNS would say.
+    db.execute("UPDATE domains SET verified_at = created_at", []).unwrap();
 }
