@@ -14,6 +14,7 @@ mod browser;
 mod parts;
 mod portal;
 mod postbox;
+mod providers;
 mod scene;
 mod scim;
 mod simplesamlphp;

@@ -8,11 +8,27 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tokio::{process::Command, time::timeout};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader, Lines},
+    process::{Child, ChildStdout, Command},
+    time::timeout,
+};
 
 /// A script of `tests/judges/node` in Node, with what npm has: what it says, or `None`, said aloud,
 /// where that is not installed.
 pub(super) async fn node(script: &str, judged: &Value) -> Option<String> {
+    let (node, _here) = in_node(script)?;
+    Some(run(node, script, judged).await)
+}
+
+/// The same, of a script that serves: until the value is dropped.
+pub(super) async fn node_serving(script: &str, judged: &Value) -> Option<Serving> {
+    let (node, here) = in_node(script)?;
+    Some(Serving::start(node, judged, Some(here)).await)
+}
+
+fn in_node(script: &str) -> Option<(Command, TempDir)> {
     let modules = cache().join("node/node_modules");
     if !modules.join("partywall-installed").exists() {
         return missing("npm's clients are");
@@ -28,7 +44,7 @@ pub(super) async fn node(script: &str, judged: &Value) -> Option<String> {
     }
     let mut node = Command::new("node");
     node.arg(here.path().join(script));
-    Some(run(node, script, judged).await)
+    Some((node, here))
 }
 
 /// A client's new key for an algorithm: `private` and `public` as JWKs, and as `….pem`.
@@ -39,13 +55,48 @@ pub(super) async fn keys(alg: &str) -> Option<Value> {
 
 /// A script of `tests/judges/python`, with what PyPI has.
 pub(super) async fn python(script: &str, judged: &Value) -> Option<String> {
+    Some(run(in_python(script)?, script, judged).await)
+}
+
+/// The same, of a script that serves: until the value is dropped.
+pub(super) async fn python_serving(script: &str, judged: &Value) -> Option<Serving> {
+    Some(Serving::start(in_python(script)?, judged, None).await)
+}
+
+fn in_python(script: &str) -> Option<Command> {
     let venv = cache().join("venv");
     if !venv.join("partywall-installed").exists() {
         return missing("PyPI's clients are");
     }
     let mut python = Command::new(venv.join("bin/python"));
     python.arg("-B").arg(scripts("python").join(script));
-    Some(run(python, script, judged).await)
+    Some(python)
+}
+
+/// A server that is not ours; killed with the value.
+pub(super) struct Serving {
+    /// What it said first: where it is.
+    pub(super) address: String,
+    _process: Child,
+    /// It stops where nobody could hear it.
+    _said: Lines<BufReader<ChildStdout>>,
+    _here: Option<TempDir>,
+}
+
+impl Serving {
+    async fn start(mut command: Command, judged: &Value, here: Option<TempDir>) -> Self {
+        let mut process = command
+            .env("PARTYWALL_JUDGED", judged.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut said = BufReader::new(process.stdout.take().unwrap()).lines();
+        let address = timeout(Duration::from_secs(30), said.next_line()).await;
+        let address = address.unwrap().unwrap().expect("it did not start");
+        Self { address, _process: process, _said: said, _here: here }
+    }
 }
 
 /// Runs one script to its end. It says what held, line by line; what failed, it says last.

@@ -5,7 +5,7 @@ import { text } from 'node:stream/consumers';
 import * as jose from 'jose';
 import { Provider } from 'oidc-provider';
 
-const { client, secret, redirectUri } = JSON.parse(process.env.PARTYWALL_JUDGED);
+const { client, secret, redirectUri, others = [] } = JSON.parse(process.env.PARTYWALL_JUDGED);
 const { privateKey, publicKey } = await jose.generateKeyPair('ES256', { extractable: true });
 const other = await jose.generateKeyPair('ES256', { extractable: true });
 const kid = 'k-1';
@@ -65,7 +65,7 @@ const provider = new Provider(issuer, {
   clients: [{
     client_id: client,
     client_secret: secret,
-    redirect_uris: [redirectUri],
+    redirect_uris: [redirectUri, ...others],
     id_token_signed_response_alg: 'ES256',
   }],
   jwks: { keys: [jwk] },

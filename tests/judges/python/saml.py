@@ -6,10 +6,6 @@ Reads one JSON object from standard input, and writes one. The clock is whoever'
 
 import base64, json, logging, os, sys, tempfile
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
-from datetime import datetime, timedelta, timezone
 from lxml import etree
 from saml2 import BINDING_HTTP_POST, BINDING_HTTP_REDIRECT, server
 from saml2.client import Saml2Client
@@ -17,6 +13,8 @@ from saml2.config import IdPConfig, SPConfig
 from saml2.saml import NAMEID_FORMAT_PERSISTENT, NameID
 from saml2.xmldsig import DIGEST_SHA256, SIG_RSA_SHA256
 from signxml import DigestAlgorithm, SignatureConfiguration, SignatureMethod, XMLSigner, XMLVerifier, methods
+
+from keys import new_key
 
 logging.disable(logging.CRITICAL)
 EXCLUSIVE = "http://www.w3.org/2001/10/xml-exc-c14n#"
@@ -26,27 +24,6 @@ DS = "http://www.w3.org/2000/09/xmldsig#"
 def pem(der):
     body = base64.encodebytes(base64.b64decode(der)).decode()
     return f"-----BEGIN CERTIFICATE-----\n{body}-----END CERTIFICATE-----\n"
-
-
-def new_key(folder):
-    """A key and its certificate, in PEM files."""
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "idp")])
-    now = datetime.now(timezone.utc)
-    certificate = (
-        x509.CertificateBuilder().subject_name(name).issuer_name(name)
-        .public_key(key.public_key()).serial_number(1)
-        .not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=9))
-        .sign(key, hashes.SHA256())
-    )
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    public = certificate.public_bytes(serialization.Encoding.PEM)
-    paths = os.path.join(folder, "key.pem"), os.path.join(folder, "certificate.pem")
-    for path, content in zip(paths, (private, public)):
-        with open(path, "wb") as file:
-            file.write(content)
-    return *paths, private, public
 
 
 def sp_metadata(judged):
