@@ -14,6 +14,7 @@ use axum::{
     routing::{get, post},
 };
 use base64ct::{Base64, Encoding};
+use partywall_saml::Received;
 use serde_json::json;
 
 use super::{
@@ -21,6 +22,7 @@ use super::{
     arrival::{Arrival, Said},
     away::{self, Away, Begun, Errand},
     oidc, saml,
+    slo::{self, Came},
 };
 use crate::{
     control::{Connection, ConnectionStatus, ControlPlane, IdentityProvider},
@@ -42,6 +44,7 @@ pub(super) fn routes(control: &ControlPlane) -> Router<ControlPlane> {
         .route(&at("acs"), post(acs))
         .route(&at("callback"), get(callback))
         .route(&at("metadata"), get(metadata))
+        .route(&at("slo"), get(slo_redirected).post(slo_posted))
 }
 
 /// The tenant and the connection an address names, as text.
@@ -137,6 +140,47 @@ async fn callback(
         }
     };
     back.answer(&connection, answered.await, || None).await
+}
+
+/// SAML: single logout by HTTP-Redirect, whose signature is of the query's very octets.
+async fn slo_redirected(
+    State(control): State<ControlPlane>,
+    named: Named,
+    network: Network,
+    request_id: axum::Extension<RequestId>,
+    uri: Uri,
+) -> Response {
+    let back = Back { control: &control, network, request_id: &request_id };
+    let query = uri.query().unwrap_or_default();
+    let answered = async {
+        let form = Form::parse(query.as_bytes())?;
+        let is_answer = form.get("SAMLResponse").is_some();
+        let came = Came { message: Received::Redirect(query), relay_state: form.get("RelayState") };
+        back.slo(&named, &came, is_answer).await
+    };
+    back.slo_answer(&named, answered.await).await
+}
+
+/// SAML: single logout by HTTP-POST.
+async fn slo_posted(
+    State(control): State<ControlPlane>,
+    named: Named,
+    network: Network,
+    request_id: axum::Extension<RequestId>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let back = Back { control: &control, network, request_id: &request_id };
+    let answered = async {
+        let form = Form::of_request(&uri, &headers, &body)?;
+        let answer = form.get("SAMLResponse");
+        let message = answer.or(form.get("SAMLRequest")).and_then(decoded);
+        let message = message.ok_or(FederationError::Malformed("there is no logout message"))?;
+        let came = Came { message: Received::Post(&message), relay_state: form.get("RelayState") };
+        back.slo(&named, &came, answer.is_some()).await
+    };
+    back.slo_answer(&named, answered.await).await
 }
 
 /// SAML: our metadata for one connection. It is no secret: it says what the tenant's provider has
@@ -303,6 +347,41 @@ impl Back<'_> {
             self.request_id.as_str()
         );
         page::problem(self.control, &at, status, "That sign-in did not work", &told)
+    }
+
+    /// Takes a logout message of the connection's provider; nothing, where there is no such.
+    async fn slo(
+        &self,
+        named: &Named,
+        came: &Came<'_>,
+        is_answer: bool,
+    ) -> Result<Option<Response>, FederationError> {
+        let Some(connection) = self.connection(named).await else { return Ok(None) };
+        let IdentityProvider::Saml(provider) = &connection.provider else { return Ok(None) };
+        self.control.inner.strangers.draw(self.network, Some(&connection.tenant))?;
+        let taken = if is_answer {
+            slo::answered(self.control, &connection, provider, came).await?
+        } else {
+            slo::asked(self.control, &connection, provider, came).await?
+        };
+        Ok(Some(taken))
+    }
+
+    async fn slo_answer(
+        &self,
+        named: &Named,
+        answered: Result<Option<Response>, FederationError>,
+    ) -> Response {
+        match answered {
+            Ok(Some(response)) => response,
+            Ok(None) => self.nothing_here(),
+            Err(error) => {
+                if let Some(connection) = self.connection(named).await {
+                    self.note(&connection, &error).await;
+                }
+                self.did_not_work(&error)
+            }
+        }
     }
 
     /// Of a connection that there is not, of another protocol, or of another tenant.

@@ -29,6 +29,7 @@ pub(crate) mod join;
 pub(crate) mod oidc;
 mod saml;
 pub(crate) mod secrets;
+pub(crate) mod slo;
 
 /// What tenants' providers call, and send browsers to.
 pub(crate) fn routes(control: &ControlPlane) -> Router<ControlPlane> {

@@ -88,7 +88,7 @@ pub(super) async fn finish(
     Ok(upstream(&assertion, provider))
 }
 
-fn verifier(
+pub(super) fn verifier(
     control: &ControlPlane,
     connection: &Connection,
     provider: &SamlProvider,

@@ -21,10 +21,11 @@ use url::Url;
 use super::assets;
 use crate::{
     control::{Branding, ControlPlane},
+    federation::{away::Departure, slo},
     http::PAGE,
     provider::At,
     random,
-    storage::{StorageError, sign_in_policies, tenants},
+    storage::{StorageError, sessions::TenantSession, sign_in_policies, tenants},
 };
 
 /// How a page looks: the house's, or a tenant's.
@@ -223,6 +224,60 @@ pub(crate) fn with_cookies(response: &mut Response, set_cookies: &[HeaderValue])
     for cookie in set_cookies {
         response.headers_mut().append(SET_COOKIE, cookie.clone());
     }
+}
+
+/// On the way to somebody else's page. A page, and no redirect: a form of ours led here, and what it
+/// may lead to is ours alone (`form-action`).
+#[derive(Template)]
+#[template(path = "away.html")]
+struct OnTo<'p> {
+    look: &'p Look,
+    to: &'p str,
+    by: &'p Departure,
+    /// Whether another way of signing in is offered.
+    signing_in: bool,
+}
+
+/// Sends the browser on to a tenant's own provider.
+pub(crate) fn on_to(
+    control: &ControlPlane,
+    at: &At,
+    to: &str,
+    by: &Departure,
+    signing_in: bool,
+) -> Response {
+    let look = Look::plain(control, at);
+    let look = &match by {
+        Departure::Redirect(_) => look,
+        Departure::Post { action, .. } => look.leading_to(action),
+    };
+    page(StatusCode::OK, look, &OnTo { look, to, by, signing_in })
+}
+
+/// Sends a browser that was signed out on to `back`: by way of the tenant's own provider, where the
+/// session came from there and it wants to hear of its end. It has ended here, whatever becomes of
+/// it there.
+pub(crate) async fn signed_out(
+    control: &ControlPlane,
+    at: &At,
+    ended: Option<&TenantSession>,
+    back: &str,
+    set_cookies: &[HeaderValue],
+) -> Response {
+    let onward = match ended {
+        Some(ended) => slo::onward(control, ended, back).await.unwrap_or_else(|error| {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(error, "a provider is not told that somebody signed out");
+            None
+        }),
+        None => None,
+    };
+    let mut response = match onward {
+        Some((to, by)) => on_to(control, at, &to, &by, false),
+        None => see_other(back, &[]),
+    };
+    with_cookies(&mut response, set_cookies);
+    response
 }
 
 #[derive(Template)]

@@ -245,6 +245,53 @@ pub(crate) async fn note_upstream(
     Ok(())
 }
 
+/// What the tenant's own provider calls its session, if it has said so.
+pub(crate) async fn upstream_of(
+    db: &impl ConnectionTrait,
+    tenant: &TenantId,
+    sid: &str,
+) -> Result<Option<UpstreamSession>, StorageError> {
+    let row = proofs::Entity::find_by_id(sid)
+        .filter(proofs::Column::TenantId.eq(tenant.as_str()))
+        .only(db)
+        .await?;
+    row.as_ref().map(upstream).transpose().map(Option::flatten)
+}
+
+/// The live sessions that began through a connection, with what its provider calls them; those that
+/// it gave no name are not among them.
+pub(crate) async fn live_through(
+    db: &impl ConnectionTrait,
+    tenant: &TenantId,
+    connection: &ConnectionId,
+    now: Timestamp,
+) -> Result<Vec<(TenantSession, UpstreamSession)>, StorageError> {
+    let rows = proofs::Entity::find()
+        .filter(proofs::Column::TenantId.eq(tenant.as_str()))
+        .filter(proofs::Column::Connection.eq(connection.as_str()))
+        .filter(proofs::Column::UpstreamSession.is_not_null())
+        .filter(proofs::Column::EndedAt.is_null())
+        .filter(proofs::Column::ExpiresAt.gt(signed(now.0)))
+        .all(db)
+        .await?;
+    let mut live = Vec::with_capacity(rows.len());
+    for row in &rows {
+        if let Some(upstream) = upstream(row)? {
+            live.push((TenantSession::try_from(row)?, upstream));
+        }
+    }
+    Ok(live)
+}
+
+fn upstream(row: &proofs::Model) -> Result<Option<UpstreamSession>, StorageError> {
+    let read = row.upstream_session.as_deref().map(serde_json::from_str).transpose();
+    read.map_err(|_| StorageError::Corrupt {
+        table: "session_proofs",
+        row: row.sid.clone(),
+        column: "upstream_session",
+    })
+}
+
 /// Replaces what a tenant's session rests on, after its user showed something anew.
 pub(crate) async fn renew_proof(
     db: &impl ConnectionTrait,

@@ -75,12 +75,14 @@ pub(crate) enum Kind {
     Assertion,
     /// That a tenant was warned today.
     Warning,
+    /// Somebody who is being signed out at their tenant's own provider, too.
+    Logout,
 }
 
 impl Kind {
     /// Every kind, for tests that try each as each other.
     #[cfg(test)]
-    pub(crate) const ALL: [Self; 16] = [
+    pub(crate) const ALL: [Self; 17] = [
         Self::Code,
         Self::PushedRequest,
         Self::DeviceCode,
@@ -97,6 +99,7 @@ impl Kind {
         Self::Arrival,
         Self::Assertion,
         Self::Warning,
+        Self::Logout,
     ];
 
     fn as_str(self) -> &'static str {
@@ -117,6 +120,7 @@ impl Kind {
             Self::Arrival => "arrival",
             Self::Assertion => "assertion",
             Self::Warning => "warning",
+            Self::Logout => "logout",
         }
     }
 }

@@ -23,7 +23,7 @@ use crate::{
     },
     provider::Form,
     secret::Secret,
-    storage::{consents, grants, passkeys, totp_secrets},
+    storage::{consents, grants, passkeys, sessions, totp_secrets},
 };
 
 impl Here<'_> {
@@ -57,9 +57,12 @@ impl Here<'_> {
     }
 
     async fn sign_out(&self) -> Result<Response, PageError> {
+        let back = format!("{}{SIGNED_OUT}", self.at.issuer());
+        let (db, tenant) = (self.control.inner.db.reader(), self.admitted.tenant());
+        let ended = sessions::find_sid(db, tenant, &self.sid).await?;
         let cookies = session::leave(self.control, &self.session).await?;
         self.note("sign_out", "success").await;
-        Ok(page::see_other(&format!("{}{SIGNED_OUT}", self.at.issuer()), &cookies))
+        Ok(page::signed_out(self.control, self.at, ended.as_ref(), &back, &cookies).await)
     }
 
     async fn end_session(&self, sid: &str) -> Result<Said, PageError> {

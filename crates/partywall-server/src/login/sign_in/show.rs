@@ -11,10 +11,9 @@ use partywall::TenantId;
 use super::{Goal, Next, Notice, SignIn, Step, UnderWay, WaitingApp, decide, submit::sealed_for};
 use crate::{
     control::{AccountId, ApplicationId, Connection, ControlPlane, Scope},
-    federation::away::Departure,
     login::{
         Admitted,
-        page::{Last, Look, page},
+        page::{Last, Look, on_to, page},
         problem::{PageError, PageResult},
         session::Browser,
     },
@@ -53,13 +52,7 @@ async fn show(
             let identify = Identify { look, error, application, email: "", options, connections };
             page(StatusCode::OK, look, &identify)
         }
-        Step::Away { to, by } => {
-            let look = &match by {
-                Departure::Redirect(_) => Look::plain(control, at),
-                Departure::Post { action, .. } => Look::plain(control, at).leading_to(action),
-            };
-            page(StatusCode::OK, look, &Away { look, to, by })
-        }
+        Step::Away { to, by } => on_to(control, at, to, by, true),
         Step::Password { email } => {
             page(StatusCode::OK, look, &Password { look, error, email: email.as_str(), options })
         }
@@ -223,16 +216,6 @@ struct Identify<'p> {
     email: &'p str,
     options: String,
     connections: &'p [Connection],
-}
-
-/// On the way to a tenant's own provider. A page, and no redirect: a form of ours led here, and
-/// what it may lead to is ours alone (`form-action`).
-#[derive(Template)]
-#[template(path = "away.html")]
-struct Away<'p> {
-    look: &'p Look,
-    to: &'p str,
-    by: &'p Departure,
 }
 
 #[derive(Template)]

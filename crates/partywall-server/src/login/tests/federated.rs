@@ -5,6 +5,7 @@ use std::{io::Read, time::Duration};
 use axum::http::StatusCode;
 use base64ct::{Base64, Encoding};
 use partywall::{Clock, TenantId, Timestamp};
+use partywall_saml::{LogoutRequest, LogoutResponse, LogoutStatus, NameId, Signer};
 use url::Url;
 
 use super::*;
@@ -734,4 +735,137 @@ async fn announce(scene: &Scene, at: &Connection, user_name: &str, external_id: 
         .unwrap();
     assert_eq!(scene.send(request).await.status(), StatusCode::CREATED);
     made["id"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned()
+}
+
+/// A provider's key for logout messages, made by the crate that makes ours.
+fn logout_key() -> (Signer, String) {
+    use aws_lc_rs::{
+        encoding::AsDer,
+        rsa::{KeyPair, KeySize},
+    };
+    let pair = KeyPair::generate(KeySize::Rsa2048).unwrap();
+    let signer = Signer::from_pkcs8(pair.as_der().unwrap().as_ref()).unwrap();
+    let from = std::time::SystemTime::UNIX_EPOCH;
+    let certificate = signer.certificate("idp", from, from + Duration::from_secs(1 << 32));
+    (signer, Base64::encode_string(certificate.unwrap().der()))
+}
+
+#[tokio::test]
+async fn s14_a_session_ends_by_what_its_own_provider_signed_for_us_once() {
+    let scene = scene().await;
+    let idp = Idp::new("https://idp.test/metadata");
+    let connection = idp.registered(&scene, &scene.tenant, joining()).await;
+    proves(&scene, &connection, "acme.test").await;
+    let (key, certificate) = logout_key();
+    let IdentityProvider::Saml(mut provider) = connection.provider.clone() else { panic!() };
+    provider.certificates.push(certificate);
+    provider.slo_redirect = Some("https://idp.test/slo".to_owned());
+    let patch = ConnectionPatch {
+        provider: Some(IdentityProvider::Saml(provider)),
+        ..ConnectionPatch::default()
+    };
+    let (control, tenant) = (&scene.control, &scene.tenant);
+    control.update_connection(&TESTER, tenant, &connection.id, patch, |_| true).await.unwrap();
+    let comes = async |name: &str, email: &'static str| {
+        let mut surfer = Surfer::default();
+        let (_, out) = surfer.leaves(&scene, email, &[]).await;
+        let response = idp.response(&scene, &connection, &out, &person(name, email));
+        let done = surfer.arrives(&scene, &connection, &out, &response).await;
+        let token = tokens(&scene, &done).await["access_token"].as_str().unwrap().to_owned();
+        (surfer, token)
+    };
+    let (mut zoe, of_zoe) = comes("zoe", "zoe@acme.test").await;
+    let (mut yan, of_yan) = comes("yan", "yan@acme.test").await;
+    let slo = Addresses::of(control, &connection).slo();
+    // What the provider sends: about whom, of which session, to where, by which key.
+    let says = |name: &str, index: Option<&str>, to: &str, key: &Signer| {
+        let mut name_id = NameId::new(name.to_owned());
+        name_id.format = Some("urn:oasis:names:tc:SAML:2.0:nameid-format:persistent".to_owned());
+        let id = crate::random::opaque_id(&aws_lc_rs::rand::SystemRandom::new()).unwrap();
+        let request = LogoutRequest {
+            id: &format!("_{id}"),
+            issue_instant: std::time::SystemTime::UNIX_EPOCH
+                + Duration::from_secs(scene.clock.now().0),
+            destination: to,
+            issuer: "https://idp.test/metadata",
+            name_id: &name_id,
+            session_index: index,
+        };
+        request.redirect(Some("rs"), key).unwrap()
+    };
+    let sends = async |address: &str| {
+        let path = address.strip_prefix(ISSUER).unwrap_or(address);
+        Surfer::default().get(&scene, path).await
+    };
+    let (stranger, _) = logout_key();
+    let good = says("zoe", Some("_s"), &slo, &key);
+    let unsigned = good.split("&SigAlg").next().unwrap().to_owned();
+    let elsewhere = says("zoe", Some("_s"), "https://other.test/slo", &key);
+    let elsewhere = elsewhere.replace("https://other.test/slo", &slo);
+    for (what, address) in [
+        ("unsigned", unsigned),
+        ("of another key", says("zoe", Some("_s"), &slo, &stranger)),
+        ("meant for another", elsewhere),
+        ("of another relay state", good.replace("RelayState=rs", "RelayState=sr")),
+    ] {
+        assert_eq!(sends(&address).await.status, StatusCode::FORBIDDEN, "{what}");
+    }
+    // Of somebody else's session, and of another of hers: heard, and nothing of hers ends.
+    for (name, index) in [("zoe", Some("_t")), ("Zoe", Some("_s"))] {
+        assert_eq!(sends(&says(name, index, &slo, &key)).await.status, StatusCode::OK);
+    }
+    scene.advance(Duration::from_secs(1));
+    assert_eq!(scene.refusal(&of_zoe).await, None, "the control");
+
+    let answer = sends(&good).await;
+    assert!(answer.body.contains("https://idp.test/slo?SAMLResponse="), "{}", answer.body);
+    scene.advance(Duration::from_secs(1));
+    assert_eq!(scene.refusal(&of_zoe).await, Some("revoked"));
+    assert_eq!(scene.refusal(&of_yan).await, None, "somebody else's");
+    let asked = zoe.asks(&scene, &scene.app, &[("tenant", "acme")]).await;
+    assert!(asked.leads_to().starts_with("/sign-in/"), "her session");
+    assert_eq!(sends(&good).await.status, StatusCode::FORBIDDEN, "again");
+
+    // Here first, there next, and back. What the provider answers changes nothing of it.
+    let account = format!("/account/{}", scene.tenant);
+    let onward = yan.post(&scene, &account, &[("do", "sign_out")]).await;
+    assert_eq!((onward.status, onward.heading()), (StatusCode::OK, "On to Acme&#39;s own"));
+    assert!(onward.body.contains("https://idp.test/slo?SAMLRequest="), "{}", onward.body);
+    scene.advance(Duration::from_secs(1));
+    assert_eq!(scene.refusal(&of_yan).await, Some("revoked"));
+    let relay = onward.body.split("RelayState=").nth(1).unwrap();
+    let relay = relay.split('&').next().unwrap().to_owned();
+    let deflated = onward.body.split("SAMLRequest=").nth(1).unwrap().split('&').next().unwrap();
+    let deflated = percent_decoded(deflated);
+    let mut xml = String::new();
+    let deflated = Base64::decode_vec(&deflated).unwrap();
+    flate2::read::DeflateDecoder::new(&*deflated).read_to_string(&mut xml).unwrap();
+    assert!(xml.contains(">yan</") && xml.contains(">_s</"), "{xml}");
+    let asked = xml.split(" ID=\"").nth(1).unwrap().split('"').next().unwrap();
+    let answers = |key: &Signer| {
+        LogoutResponse {
+            id: "_answer",
+            issue_instant: std::time::SystemTime::UNIX_EPOCH
+                + Duration::from_secs(scene.clock.now().0),
+            destination: &slo,
+            issuer: "https://idp.test/metadata",
+            in_response_to: asked,
+            status: LogoutStatus::Success,
+        }
+        .redirect(Some(&percent_decoded(&relay)), key)
+        .unwrap()
+    };
+    let back = sends(&answers(&key)).await;
+    assert_eq!(back.location(), format!("{ISSUER}/signed-out"));
+    assert_eq!(sends(&answers(&key)).await.status, StatusCode::FORBIDDEN, "again");
+    let events = scene.security_events().await;
+    for told in ["session.single_logout success", "federation.refused replayed"] {
+        assert!(events.iter().any(|event| event == told), "{told}: {events:?}");
+    }
+}
+
+/// A value of an address, out of a page.
+fn percent_decoded(text: &str) -> String {
+    let text = text.replace("&#38;", "&");
+    form_urlencoded::parse(format!("v={text}").as_bytes()).next().unwrap().1.into_owned()
 }

@@ -102,11 +102,15 @@ async fn end(
             Ok(asked.leave(at, &[]))
         };
     };
-    if came == Came::Agreed {
-        return Ok(asked.leave(at, &session::leave(control, &session).await?));
-    }
     // RP-Initiated Logout 2: without a hint, or with somebody else's, the person is asked.
     let live = live(control, &session).await?;
+    if came == Came::Agreed {
+        // The provider of whom the application meant, or of the only tenant there is.
+        let meant = live.iter().find(|live| asked.is_about(live));
+        let only = (live.len() == 1).then(|| live.first()).flatten();
+        let cookies = session::leave(control, &session).await?;
+        return Ok(asked.leave_by_way_of(control, at, meant.or(only), &cookies).await);
+    }
     let Some(ended) = live.iter().find(|live| asked.is_about(live)) else {
         return Ok(ask(control, at, form, &asked));
     };
@@ -121,7 +125,7 @@ async fn end(
     } else {
         session::leave(control, &session).await?
     };
-    Ok(asked.leave(at, &cookies))
+    Ok(asked.leave_by_way_of(control, at, Some(ended), &cookies).await)
 }
 
 async fn live(
@@ -180,13 +184,23 @@ impl Asked {
 
     /// Sends the browser to where it came from, or to a page that says it is done.
     fn leave(&self, at: &At, set_cookies: &[HeaderValue]) -> Response {
-        match &self.back {
-            Some(back) => page::see_other(back, set_cookies),
-            None => {
-                let done = format!("{}{}", at.issuer(), crate::login::SIGNED_OUT);
-                page::see_other(&done, set_cookies)
-            }
-        }
+        page::see_other(&self.leads_back(at), set_cookies)
+    }
+
+    /// The same, by way of the tenant's own provider, where the session came from there.
+    async fn leave_by_way_of(
+        &self,
+        control: &ControlPlane,
+        at: &At,
+        ended: Option<&TenantSession>,
+        set_cookies: &[HeaderValue],
+    ) -> Response {
+        page::signed_out(control, at, ended, &self.leads_back(at), set_cookies).await
+    }
+
+    fn leads_back(&self, at: &At) -> String {
+        let done = || format!("{}{}", at.issuer(), crate::login::SIGNED_OUT);
+        self.back.clone().unwrap_or_else(done)
     }
 }
 
