@@ -70,6 +70,9 @@ pub(super) struct SignIn {
     /// For whom a tenant's own provider has vouched in this sign-in.
     #[serde(default)]
     vouched: Option<Vouched>,
+    /// Whether that was not enough, so that a provider is to ask them once more.
+    #[serde(default)]
+    again: bool,
 }
 
 /// What somebody signs in for.
@@ -486,6 +489,7 @@ async fn put(
         shown_here: false,
         agreed: false,
         vouched: None,
+        again: false,
     };
     let id = single_use::draw(&control.inner.random)?;
     let write = control.inner.db.single().await;
@@ -588,7 +592,8 @@ impl UnderWay<'_> {
         };
         let (issuer, browser) = (self.at.issuer(), sign_in.browser.clone());
         let leaving = Leaving { issuer, browser, errand };
-        let wish = Wish { login_hint, again: sign_in.goal.wants_new_sign_in() };
+        let again = sign_in.again || sign_in.goal.wants_new_sign_in();
+        let wish = Wish { login_hint, again };
         match away::set_out(self.control, connection, leaving, wish).await {
             Ok(by) => {
                 sign_in.step = Step::Away { to: connection.name.clone(), by };

@@ -72,7 +72,8 @@ async fn submit(
             sign_in.chosen = None;
             sign_in.shown_here = false;
             sign_in.agreed = false;
-            sign_in.vouched = None;
+            // What their provider remembered of them was refused.
+            sign_in.again |= sign_in.vouched.take().is_some();
             under_way.keep(&sign_in).await
         }
         ("cancel", _) => under_way.cancel(sign_in).await,

@@ -30,9 +30,12 @@ struct Idp {
 }
 
 /// What a browser was sent to the provider with.
+#[derive(Default)]
 struct Sent {
     request: String,
     relay_state: String,
+    /// All of the request.
+    xml: String,
 }
 
 /// Somebody, as a provider describes them.
@@ -203,7 +206,7 @@ fn sent(page: &Page) -> Sent {
     flate2::read::DeflateDecoder::new(&*deflated).read_to_string(&mut xml).unwrap();
     let request = xml.split(" ID=\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
     assert!(!of("Signature").is_empty());
-    Sent { request, relay_state: of("RelayState") }
+    Sent { request, relay_state: of("RelayState"), xml }
 }
 
 impl Surfer {
@@ -485,7 +488,7 @@ async fn s11_nobody_comes_unasked_unless_the_tenant_wants_it() {
     let idp = Idp::new("https://idp.test/metadata");
     let connection = idp.registered(&scene, &scene.tenant, joining()).await;
     proves(&scene, &connection, "acme.test").await;
-    let nothing = Sent { request: String::new(), relay_state: String::new() };
+    let nothing = Sent::default();
     let zoe = person("zoe", "zoe@acme.test");
     let response = idp.response(&scene, &connection, &nothing, &zoe);
     assert_eq!(posts(&scene, &connection, &nothing, &response).await.status, StatusCode::FORBIDDEN);
@@ -587,7 +590,7 @@ async fn s10_of_one_assertion_on_several_servers_one_is_the_first() {
     let connection = idp.registered(&scene, &scene.tenant, joining()).await;
     proves(&scene, &connection, "acme.test").await;
     let unasked = taking_unasked(&scene, &connection).await;
-    let nothing = Sent { request: String::new(), relay_state: String::new() };
+    let nothing = Sent::default();
     let servers = scene.servers(3).await;
     for round in 0..10 {
         let who = person(&format!("zoe{round}"), "zoe@acme.test");
@@ -735,6 +738,27 @@ async fn announce(scene: &Scene, at: &Connection, user_name: &str, external_id: 
         .unwrap();
     assert_eq!(scene.send(request).await.status(), StatusCode::CREATED);
     made["id"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned()
+}
+
+#[tokio::test]
+async fn i14_whom_the_provider_remembered_for_too_long_it_is_to_ask_again() {
+    let scene = scene().await;
+    let idp = Idp::new("https://idp.test/metadata");
+    let rules = json!({ "just_in_time": true, "multi_factor": "never" });
+    let connection = idp.registered(&scene, &scene.tenant, rules).await;
+    proves(&scene, &connection, "acme.test").await;
+    let policy = SignInPolicy { mfa_required: true, ..SignInPolicy::default() };
+    scene.asks_of_members(&scene.tenant, policy).await;
+    let mut zoe = Surfer::default();
+    let (path, out) = zoe.leaves(&scene, "zoe@acme.test", &[]).await;
+    assert!(!out.xml.contains("ForceAuthn"));
+    let response = idp.response(&scene, &connection, &out, &person("zoe", "zoe@acme.test"));
+    let refused = zoe.arrives(&scene, &connection, &out, &response).await;
+    assert_eq!(refused.leads_to(), path);
+    assert_eq!(zoe.get(&scene, &path).await.heading(), "You cannot sign in here");
+    zoe.post(&scene, &path, &[("step", "restart")]).await;
+    zoe.post(&scene, &path, &[("step", "identify"), ("email", "zoe@acme.test")]).await;
+    assert!(sent(&zoe.get(&scene, &path).await).xml.contains("ForceAuthn=\"true\""));
 }
 
 /// A provider's key for logout messages, made by the crate that makes ours.
