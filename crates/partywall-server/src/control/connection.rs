@@ -378,6 +378,18 @@ impl IdentityProvider {
         }
     }
 
+    /// Whether a secret that was given for this one may be shown to `other`: it is for one issuer
+    /// and one client there, or whoever changes the issuer is sent a secret nobody may read.
+    pub(crate) fn shares_secret_with(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Saml(_), Self::Saml(_)) => true,
+            (Self::Oidc(before), Self::Oidc(after)) => {
+                before.issuer == after.issuer && before.client_id == after.client_id
+            }
+            _ => false,
+        }
+    }
+
     /// Whether `other` could name the same people otherwise, or be believed by other keys alone:
     /// what a change after people were linked needs a second look for (I-04).
     pub(crate) fn redefines_identity(&self, other: &Self) -> bool {

@@ -170,8 +170,8 @@ impl ControlPlane {
     }
 
     /// Changes a connection, if `expected` holds of what it is now. Every rule of registering one
-    /// holds again (B-16). Disabling it ends every session and grant that began through it, and
-    /// has their access tokens refused.
+    /// holds again (B-16); another issuer or client comes with its own secret. Disabling it ends
+    /// every session and grant that began through it, and has their access tokens refused.
     ///
     /// # Errors
     ///
@@ -201,11 +201,11 @@ impl ControlPlane {
         after.status = status.unwrap_or(after.status);
         let new_secret = client_secret.is_some();
         let sealing = &self.inner.config.sealing_key;
-        let secrets = if before.provider.protocol() == after.provider.protocol() {
+        let secrets = if before.provider.shares_secret_with(&after.provider) {
             let kept = Secrets::open(sealing, &before)?;
             client_secret.map(|secret| kept.with_client_secret(secret))
         } else {
-            // Another protocol keeps nothing of the one before.
+            // Another protocol, issuer or client keeps nothing of the one before.
             Some(Secrets::for_new(&after.provider, client_secret, now)?)
         };
         if let Some(secrets) = secrets {
@@ -458,6 +458,38 @@ mod tests {
         assert!(changed(&control, &saml_one, whole).await.is_ok());
     }
 
+    /// Its token endpoint would be sent what nobody may read here.
+    #[tokio::test]
+    async fn b16_l02_another_issuer_is_not_told_the_secret_of_the_one_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let control = control(dir.path()).await;
+        let acme = tenant(&control, "acme").await;
+        let connection = made(&control, &acme).await;
+        let mut other_client = oidc("https://idp.test");
+        other_client["client_id"] = json!("another of theirs");
+        for provider in [oidc("https://mallory.test"), other_client] {
+            let mut patch = json!({ "provider": provider });
+            let refused = changed(&control, &connection, patch.clone()).await;
+            assert!(
+                matches!(refused, Err(ControlError::Connection(InvalidConnection::NoSecret))),
+                "{refused:?}"
+            );
+            patch["client_secret"] = json!("its own");
+            let after = changed(&control, &connection, patch).await.unwrap();
+            let key = &control.inner.config.sealing_key;
+            assert_eq!(Secrets::open(key, &after).unwrap().client_secret(), Some("its own"));
+            let mut back = json!({ "provider": oidc("https://idp.test") });
+            back["client_secret"] = json!("s3cret");
+            changed(&control, &connection, back).await.unwrap();
+        }
+        // What else is set leaves it where it is.
+        let mut same = oidc("https://idp.test");
+        same["scopes"] = json!(["email"]);
+        let after = changed(&control, &connection, json!({ "provider": same })).await.unwrap();
+        let key = &control.inner.config.sealing_key;
+        assert_eq!(Secrets::open(key, &after).unwrap().client_secret(), Some("s3cret"));
+    }
+
     /// A certificate that can be trusted: one of our own.
     fn certificate() -> String {
         use base64ct::{Base64, Encoding};
@@ -506,11 +538,11 @@ mod tests {
         let control = control(dir.path()).await;
         let acme = tenant(&control, "acme").await;
         let connection = made(&control, &acme).await;
-        let other = json!({ "provider": oidc("https://other-idp.test") });
+        let to = |issuer| json!({ "provider": oidc(issuer), "client_secret": "its own" });
+        let other = to("https://other-idp.test");
         // Nobody is linked yet: it is the registration's business.
         assert!(changed(&control, &connection, other.clone()).await.is_ok());
-        let back = json!({ "provider": oidc("https://idp.test") });
-        assert!(changed(&control, &connection, back).await.is_ok());
+        assert!(changed(&control, &connection, to("https://idp.test")).await.is_ok());
 
         let user = json!({ "email": "ada@acme.test", "name": "Ada" });
         let user = serde_json::from_value(user).unwrap();

@@ -125,7 +125,7 @@ async fn compared(session: &Session<'_>, error: Option<String>) -> Result<Respon
         rows,
         digest: proposal.digest(),
         needs_secret,
-        has_secret: connection.is_some(),
+        has_secret: before.is_some_and(|before| before.shares_secret_with(&proposal.provider)),
         not_fresh: active && !session.is_fresh(),
         error,
     };

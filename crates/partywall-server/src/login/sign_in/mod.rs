@@ -174,6 +174,15 @@ impl Goal {
         }
     }
 
+    /// Whether what a tenant's own provider vouched for in this sign-in is recent enough for it.
+    fn takes_vouched(&self, proof: &Proof) -> bool {
+        match self {
+            Self::Application(request) => request.is_fresh(proof),
+            Self::Account { since, .. } => since.is_none_or(|since| proof.auth_time >= since),
+            Self::Invitation { .. } | Self::Device { .. } | Self::Link { .. } => true,
+        }
+    }
+
     /// Whether whoever is known is to show who they are once more.
     fn wants_new_sign_in(&self) -> bool {
         match self {
@@ -295,7 +304,15 @@ pub(super) async fn decide(
             _ => return Ok(Next::ChooseTenant(account)),
         },
     };
-    let admitted = match session::admit_session(control, session, &tenant).await? {
+    let admitted = if sign_in.shown_here {
+        // Whoever showed something just now comes in as themselves, whoever was here before.
+        let who = Who::Account(&account);
+        let entry = Entry { tenant: &tenant, who, path: Path::Session, proof: &proof };
+        admit(db, entry, control.now()).await?
+    } else {
+        session::admit_session(control, session, &tenant).await?
+    };
+    let admitted = match admitted {
         Ok(admitted) => admitted,
         Err(Refusal::MfaRequired) => return Ok(step_up(control, account, proof)),
         Err(Refusal::SignInTooOld | Refusal::MethodNotAllowed) if !sign_in.shown_here => {
@@ -304,6 +321,11 @@ pub(super) async fn decide(
         Err(refusal) => return Ok(Next::Refused(Shut::Gate(refusal))),
     };
     let Some((_, shown)) = admitted.user() else { return Ok(Next::Identify) };
+    // A tenant's own provider may have vouched for somebody here, longer ago than the account's
+    // factors were shown elsewhere.
+    if !sign_in.shown_here && !sign_in.goal.takes_earlier(shown) {
+        return Ok(Next::Identify);
+    }
     if let Goal::Account { since: Some(_), .. } = &sign_in.goal
         && left_passkey_out(control, &account, shown).await?
     {
@@ -353,6 +375,10 @@ async fn decide_vouched(
     }
     let entry = Entry { tenant, who: Who::User(user), path: Path::Session, proof };
     match admit(control.inner.db.reader(), entry, control.now()).await? {
+        // A provider may leave out what it was asked for, and say who somebody was an hour ago.
+        Ok(_) if !sign_in.goal.takes_vouched(proof) => {
+            Ok(Next::Refused(Shut::Gate(Refusal::SignInTooOld)))
+        }
         Ok(admitted) => for_the_goal(control, sign_in, admitted).await,
         Err(refusal) => Ok(Next::Refused(Shut::Gate(refusal))),
     }

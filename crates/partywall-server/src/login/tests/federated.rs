@@ -17,6 +17,7 @@ use crate::{
     storage::{connections, domains},
 };
 
+mod attacks;
 mod trials;
 
 #[path = "../../../../partywall-saml/tests/saml/support.rs"]
@@ -44,10 +45,17 @@ struct Person {
     name_id: String,
     email: Option<&'static str>,
     groups: Vec<&'static str>,
+    /// How long ago they showed the provider who they are.
+    shown: Duration,
 }
 
 fn person(name_id: &str, email: &'static str) -> Person {
-    Person { name_id: name_id.to_owned(), email: Some(email), groups: vec!["staff"] }
+    Person {
+        name_id: name_id.to_owned(),
+        email: Some(email),
+        groups: vec!["staff"],
+        shown: Duration::ZERO,
+    }
 }
 
 impl Idp {
@@ -113,13 +121,14 @@ impl Idp {
                 r#"</saml:SubjectConfirmation></saml:Subject>"#,
                 r#"<saml:Conditions NotBefore="{now}" NotOnOrAfter="{later}"><saml:AudienceRestriction>"#,
                 r#"<saml:Audience>{audience}</saml:Audience></saml:AudienceRestriction></saml:Conditions>"#,
-                r#"<saml:AuthnStatement AuthnInstant="{now}" SessionIndex="_s"><saml:AuthnContext>"#,
+                r#"<saml:AuthnStatement AuthnInstant="{shown}" SessionIndex="_s"><saml:AuthnContext>"#,
                 r#"<saml:AuthnContextClassRef>urn:oasis:names:tc:SAML:2.0:ac:classes:Password</saml:AuthnContextClassRef>"#,
                 r#"</saml:AuthnContext></saml:AuthnStatement>"#,
                 r#"<saml:AttributeStatement>{attributes}</saml:AttributeStatement></saml:Assertion>"#,
             ),
             id = id,
             now = now,
+            shown = instant(scene.clock.now() - who.shown),
             issuer = self.entity_id,
             name_id = who.name_id,
             in_response_to = in_response_to,
