@@ -21,6 +21,7 @@ use crate::{
         Connection, ConnectionPatch, ConnectionStatus, ControlError, ControlPlane,
         IdentityProvider, NewConnection, OidcProvider, SamlProvider,
     },
+    federation::oidc,
     login::page::{Look, page},
     secret::Secret,
 };
@@ -115,7 +116,19 @@ async fn compared(session: &Session<'_>, error: Option<String>) -> Result<Respon
     };
     let connection = session.connection().await?;
     let before = connection.as_ref().map(|connection| &connection.provider);
-    let rows = rows(before, &proposal.provider, session.control.now());
+    let mut rows = rows(before, &proposal.provider, session.control.now());
+    let mut remarks = Vec::new();
+    if let IdentityProvider::Oidc(oidc) = &proposal.provider {
+        // What it says of itself at this moment; it is read again at each sign-in, and must say
+        // the same issuer.
+        match session.control.inner.oidc.check(session.tenant(), oidc).await {
+            Ok(said) => {
+                rows.extend(said_by(&said));
+                remarks = said.remarks;
+            }
+            Err(error) => remarks.push(format!("It cannot be used as it is: {error}")),
+        }
+    }
     let active = connection.as_ref().is_some_and(|c| c.status == ConnectionStatus::Active);
     let look = &session.look().await?;
     let needs_secret = matches!(proposal.provider, IdentityProvider::Oidc(_));
@@ -123,6 +136,7 @@ async fn compared(session: &Session<'_>, error: Option<String>) -> Result<Respon
         look,
         back: session.page("/provider"),
         rows,
+        remarks,
         digest: proposal.digest(),
         needs_secret,
         has_secret: before.is_some_and(|before| before.shares_secret_with(&proposal.provider)),
@@ -255,12 +269,36 @@ fn of_oidc(before: Option<&OidcProvider>, after: &OidcProvider) -> Vec<Row> {
     rows
 }
 
+/// What an OpenID provider's documents say, which comes with its issuer.
+fn said_by(said: &oidc::trusted::Trusted) -> Vec<Row> {
+    let row = |what, value: &str, more| Row {
+        kind: ChangeKind::Added,
+        what,
+        value: value.to_owned(),
+        more,
+    };
+    let algorithms: Vec<String> = said.algorithms.iter().map(ToString::to_string).collect();
+    let mut rows = vec![
+        row("Sign-in address", &said.authorization_endpoint, Vec::new()),
+        row("Token address", &said.token_endpoint, Vec::new()),
+        row("Keys from", &said.jwks_uri, vec![format!("By {}", algorithms.join(", "))]),
+    ];
+    rows.extend(said.userinfo_endpoint.iter().map(|at| row("UserInfo address", at, Vec::new())));
+    rows.extend(said.keys.iter().map(|key| {
+        let named = key.kid.iter().map(|kid| format!("Named {kid}")).collect();
+        row("Key (thumbprint)", &key.thumbprint, named)
+    }));
+    rows
+}
+
 #[derive(Template)]
 #[template(path = "portal/trust.html")]
 struct Compared<'p> {
     look: &'p Look,
     back: String,
     rows: Vec<Row>,
+    /// What somebody should know before they trust it.
+    remarks: Vec<String>,
     digest: String,
     needs_secret: bool,
     has_secret: bool,

@@ -1,7 +1,5 @@
 //! What registering a provider would trust: for whoever sets a connection up, before it is used.
 
-#![cfg_attr(not(test), expect(dead_code, reason = "the setup portal is the next change"))]
-
 use base64ct::{Base64UrlUnpadded, Encoding};
 use partywall::{TenantId, token::Algorithm};
 use serde::Serialize;
