@@ -83,6 +83,7 @@ pub(super) async fn create(
     Ids(ConnectionPath { connection }): Ids<ConnectionPath>,
     Body(new): Body<NewScimToken>,
 ) -> Answer {
+    within.has_stepped_up(&control)?;
     let (actor, tenant) = (within.actor(), within.tenant());
     let made = control.create_scim_token(&actor, tenant, &connection, new).await?;
     let view = ScimTokenCredentialsView {

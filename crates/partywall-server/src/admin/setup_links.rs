@@ -39,6 +39,7 @@ pub(super) async fn create(
     within: Within,
     Body(new): Body<NewSetupLink>,
 ) -> Answer {
+    within.has_stepped_up(&control)?;
     let made = control.create_setup_link(&within.actor(), within.tenant(), new).await?;
     let view = LinkView {
         id: made.link.id.clone(),

@@ -128,6 +128,26 @@ fn shown(page: &str) -> String {
     rest.split('"').next().unwrap().to_owned()
 }
 
+/// A link sets up what decides who is who, and a SCIM token provisions it.
+#[tokio::test]
+async fn i33_p03_a_link_is_made_by_who_showed_lately_who_they_are() {
+    let plane = Plane::new().await;
+    let acme = plane.tenant("acme").await;
+    let desk = Desk::of(&plane, acme.id()).await;
+    let sso = json!({ "intent": "sso" });
+    let made = desk.done("POST", "/setup-links", sso.clone()).await;
+    plane.advance(Duration::from_secs(299));
+    desk.done("POST", "/setup-links", sso.clone()).await;
+    plane.advance(Duration::from_secs(2));
+    assert_eq!(desk.ask("POST", "/setup-links", sso).await.0, 401);
+    let tokens = format!("/connections/{}/scim-tokens", made["connection"].as_str().unwrap());
+    let year = json!({ "lasts_seconds": 3600 });
+    assert_eq!(desk.ask("POST", &tokens, year).await.0, 401);
+    // Taking one back is never too late.
+    let own = format!("/setup-links/{}", made["id"].as_str().unwrap());
+    assert_eq!(desk.ask("DELETE", &own, Value::Null).await.0, 204);
+}
+
 #[tokio::test]
 async fn i34_a_link_is_opened_once_and_lasts_as_long_as_it_says() {
     let plane = Plane::new().await;
