@@ -17,6 +17,7 @@ mod postbox;
 mod providers;
 mod scene;
 mod scim;
+mod service_provider;
 mod simplesamlphp;
 mod stage;
 

@@ -63,6 +63,18 @@ pub(super) async fn python_serving(script: &str, judged: &Value) -> Option<Servi
     Some(Serving::start(in_python(script)?, judged, None).await)
 }
 
+/// What PyPI's `spid-sp-test` says, which wants other versions than everybody else.
+pub(super) async fn spid(judged: &Value) -> Option<String> {
+    let venv = cache().join("spid");
+    if !venv.join("partywall-installed").exists() {
+        return missing("PyPI's spid-sp-test is");
+    }
+    let script = "service_provider.py";
+    let mut python = Command::new(venv.join("bin/python"));
+    python.arg("-B").arg(scripts("python").join(script));
+    Some(run(python, script, judged).await)
+}
+
 fn in_python(script: &str) -> Option<Command> {
     let venv = cache().join("venv");
     if !venv.join("partywall-installed").exists() {

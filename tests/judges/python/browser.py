@@ -59,7 +59,7 @@ class Browser:
                 self.cookies[name] = value
             location = answer.headers.get("Location")
             if location is None:
-                self.url, self.page = url, _Forms(answer.text)
+                self.url, self.html, self.page = url, answer.text, _Forms(answer.text)
                 return None
             url = urllib.parse.urljoin(url, location)
             if not url.startswith(f"{self.issuer}/"):
