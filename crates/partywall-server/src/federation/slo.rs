@@ -15,10 +15,11 @@ use serde_json::json;
 use super::{FederationError, UpstreamSession, address::Addresses, away::Departure, saml};
 use crate::{
     control::{
-        Connection, ConnectionStatus, ControlPlane, IdentityProvider, SamlProvider, THE_SERVER,
+        Connection, ConnectionId, ConnectionStatus, ControlPlane, IdentityProvider, SamlProvider,
+        THE_SERVER,
     },
     federation::secrets::Secrets,
-    login::page,
+    login::{SIGNED_OUT, page},
     provider::At,
     random,
     storage::{
@@ -38,6 +39,7 @@ pub(super) struct Came<'c> {
 /// Somebody who was sent to their provider to be signed out there, too.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 struct Leaving {
+    connection: ConnectionId,
     request: String,
     /// Where they go on: an address of ours, or one an application has registered (I-26).
     back: String,
@@ -71,8 +73,10 @@ pub(super) async fn asked(
     end(control, connection, &request).await?;
     // saml-core 3.7.3.2: that there was no session any more is no failure.
     let destination = provider.slo_redirect.as_deref().or(provider.slo_post.as_deref());
+    // Ended it has; the provider has registered no address to hear of it at.
     let Some(destination) = destination else {
-        return Err(FederationError::Settings("no single logout address".to_owned()));
+        let done = format!("{}{SIGNED_OUT}", At::shared(control).issuer());
+        return Ok(page::see_other(&done, &[]));
     };
     let response = LogoutResponse {
         id: &format!("r{}", random::opaque_id(&control.inner.random)?),
@@ -103,14 +107,20 @@ async fn end(
     request: &VerifiedLogoutRequest,
 ) -> Result<(), FederationError> {
     let (tenant, now) = (&connection.tenant, control.now());
+    let about = |upstream: &UpstreamSession| {
+        name_in(upstream).is_some_and(|(name, index)| request.is_about(&name, index.as_deref()))
+    };
+    // However many there are to be looked through: no change of others waits for it.
+    let mut live =
+        sessions::live_through(control.inner.db.reader(), tenant, &connection.id, now).await?;
+    live.retain(|(_, upstream)| about(upstream));
+    if live.is_empty() {
+        return Ok(());
+    }
     let change = control.inner.db.change(now).await?;
     let mut ended = Vec::new();
-    for (session, upstream) in
-        sessions::live_through(change.rows(), tenant, &connection.id, now).await?
-    {
-        let about = name_in(&upstream)
-            .is_some_and(|(name, index)| request.is_about(&name, index.as_deref()));
-        if about && control.end_session(change.rows(), tenant, &session.sid, now).await? {
+    for (session, _) in live {
+        if control.end_session(change.rows(), tenant, &session.sid, now).await? {
             ended.push(session);
         }
     }
@@ -170,8 +180,9 @@ pub(crate) async fn onward(
     };
     let IdentityProvider::Saml(provider) = &connection.provider else { return Ok(None) };
     let upstream = sessions::upstream_of(db, &ended.tenant, &ended.sid).await?;
+    let destination = provider.slo_redirect.as_deref().or(provider.slo_post.as_deref());
     let (Some(destination), Some((name, index))) =
-        (&provider.slo_redirect, upstream.as_ref().and_then(name_in))
+        (destination, upstream.as_ref().and_then(name_in))
     else {
         return Ok(None);
     };
@@ -186,13 +197,28 @@ pub(crate) async fn onward(
         session_index: index.as_deref(),
     };
     let state = single_use::draw(&control.inner.random)?;
-    let leaving = Leaving { request: request.id.to_owned(), back: back.to_owned() };
+    let leaving = Leaving {
+        connection: connection.id.clone(),
+        request: request.id.to_owned(),
+        back: back.to_owned(),
+    };
     let drawer = Drawer::of(Kind::Logout, &ended.tenant);
     let write = control.inner.db.single().await;
     let lasts = Duration::from_secs(10 * 60);
     single_use::put(write.db(), drawer, state.expose(), &leaving, now, lasts).await?;
     drop(write);
-    let by = Departure::Redirect(request.redirect(Some(state.expose()), &keys.signer()?)?);
+    let signer = keys.signer()?;
+    let by = if provider.slo_redirect.is_some() {
+        Departure::Redirect(request.redirect(Some(state.expose()), &signer)?)
+    } else {
+        Departure::Post {
+            action: destination.to_owned(),
+            fields: vec![
+                ("SAMLRequest".to_owned(), request.post(&signer)?),
+                ("RelayState".to_owned(), state.expose().to_owned()),
+            ],
+        }
+    };
     Ok(Some((connection.name, by)))
 }
 
@@ -209,7 +235,10 @@ pub(super) async fn answered(
     let write = control.inner.db.single().await;
     let redeemed = single_use::redeem::<Leaving>(write.db(), drawer, state, now).await?;
     drop(write);
-    let leaving = redeemed.first().ok_or(FederationError::NotAway)?;
+    let leaving = redeemed
+        .first()
+        .filter(|leaving| leaving.connection == connection.id)
+        .ok_or(FederationError::NotAway)?;
     let keys = Secrets::open(&control.inner.config.sealing_key, connection)?;
     let verifier = saml::verifier(control, connection, provider, &keys)?;
     let slo_url = Addresses::of(control, connection).slo();

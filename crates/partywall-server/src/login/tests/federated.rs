@@ -902,3 +902,113 @@ fn percent_decoded(text: &str) -> String {
     let text = text.replace("&#38;", "&");
     form_urlencoded::parse(format!("v={text}").as_bytes()).next().unwrap().1.into_owned()
 }
+
+#[tokio::test]
+async fn s14_by_form_a_session_ends_through_its_own_connection_alone() {
+    let scene = scene().await;
+    let bond = tenant(&scene.control, "bond").await;
+    let idp = Idp::new("https://idp.test/metadata");
+    let (key, certificate) = logout_key();
+    let speaks_of_logout = async |connection: Connection, slo_post: Option<&str>| {
+        let IdentityProvider::Saml(mut provider) = connection.provider.clone() else { panic!() };
+        if !provider.certificates.contains(&certificate) {
+            provider.certificates.push(certificate.clone());
+        }
+        provider.slo_post = slo_post.map(str::to_owned);
+        let provider = Some(IdentityProvider::Saml(provider));
+        let patch = ConnectionPatch { provider, ..ConnectionPatch::default() };
+        let (control, tenant) = (&scene.control, &connection.tenant);
+        control.update_connection(&TESTER, tenant, &connection.id, patch, |_| true).await.unwrap()
+    };
+    let by_form = Some("https://idp.test/slo");
+    let at_acme = idp.registered(&scene, &scene.tenant, joining()).await;
+    let at_acme = speaks_of_logout(at_acme, by_form).await;
+    let at_bond = speaks_of_logout(idp.registered(&scene, &bond, joining()).await, by_form).await;
+    proves(&scene, &at_acme, "acme.test").await;
+    let comes = async || {
+        let mut surfer = Surfer::default();
+        let (_, out) = surfer.leaves(&scene, "zoe@acme.test", &[]).await;
+        let response = idp.response(&scene, &at_acme, &out, &person("zoe", "zoe@acme.test"));
+        let done = surfer.arrives(&scene, &at_acme, &out, &response).await;
+        let token = tokens(&scene, &done).await["access_token"].as_str().unwrap().to_owned();
+        (surfer, token)
+    };
+    let says = |to: &Connection, ago: Duration| {
+        let mut name_id = NameId::new("zoe".to_owned());
+        name_id.format = Some("urn:oasis:names:tc:SAML:2.0:nameid-format:persistent".to_owned());
+        let id = crate::random::opaque_id(&aws_lc_rs::rand::SystemRandom::new()).unwrap();
+        LogoutRequest {
+            id: &format!("_{id}"),
+            issue_instant: std::time::SystemTime::UNIX_EPOCH
+                + Duration::from_secs(scene.clock.now().0)
+                - ago,
+            destination: &Addresses::of(&scene.control, to).slo(),
+            issuer: "https://idp.test/metadata",
+            name_id: &name_id,
+            session_index: None,
+        }
+        .post(&key)
+        .unwrap()
+    };
+    let sends = async |to: &Connection, request: &str| {
+        let path = format!("/federation/{}/{}/slo", to.tenant, to.id);
+        let form = [("SAMLRequest", request), ("RelayState", "rs")];
+        Surfer::default().post_from(&scene, &path, &form, Some("https://idp.test")).await
+    };
+
+    let (_, token) = comes().await;
+    let good = says(&at_acme, Duration::ZERO);
+    let xml = String::from_utf8(Base64::decode_vec(&good).unwrap()).unwrap();
+    let (before, rest) = xml.split_once("<ds:Signature").unwrap();
+    let unsigned = format!("{before}{}", rest.split_once("</ds:Signature>").unwrap().1);
+    let unsigned = Base64::encode_string(unsigned.as_bytes());
+    for (what, request) in [
+        ("unsigned", unsigned),
+        ("old", says(&at_acme, 10 * MINUTE)),
+        ("meant for the other tenant", says(&at_bond, Duration::ZERO)),
+    ] {
+        assert_eq!(sends(&at_acme, &request).await.status, StatusCode::FORBIDDEN, "{what}");
+    }
+    // The same provider, with a good signature, as the other tenant's: nobody of ours is meant.
+    let there = sends(&at_bond, &says(&at_bond, Duration::ZERO)).await;
+    assert_eq!(there.status, StatusCode::OK);
+    let crossed = Connection { tenant: scene.tenant.clone(), ..at_bond.clone() };
+    let nowhere = sends(&crossed, &says(&at_bond, Duration::ZERO)).await;
+    assert_eq!(nowhere.status, StatusCode::NOT_FOUND);
+    scene.advance(Duration::from_secs(1));
+    assert_eq!(scene.refusal(&token).await, None, "the control");
+
+    let answer = sends(&at_acme, &good).await;
+    assert!(answer.body.contains("name=\"SAMLResponse\""), "{}", answer.body);
+    assert!(answer.body.contains("action=\"https://idp.test/slo\""), "{}", answer.body);
+    scene.advance(Duration::from_secs(1));
+    assert_eq!(scene.refusal(&token).await, Some("revoked"));
+    assert_eq!(sends(&at_acme, &good).await.status, StatusCode::FORBIDDEN, "again");
+
+    // From here, where the provider takes forms alone.
+    let (mut zoe, token) = comes().await;
+    let form = [("do", "sign_out")];
+    let onward = zoe.post(&scene, &format!("/account/{}", scene.tenant), &form).await;
+    assert!(onward.body.contains("name=\"SAMLRequest\""), "{}", onward.body);
+    let relay = onward.body.split("name=\"RelayState\" value=\"").nth(1).unwrap();
+    let relay = relay.split('"').next().unwrap();
+    // An answer that cannot be verified leads nowhere, and undoes nothing.
+    let path = format!("/federation/{}/{}/slo", at_acme.tenant, at_acme.id);
+    let unsigned = Base64::encode_string(b"<samlp:LogoutResponse/>");
+    let form = [("SAMLResponse", unsigned.as_str()), ("RelayState", relay)];
+    let refused = Surfer::default().post_from(&scene, &path, &form, None).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    scene.advance(Duration::from_secs(1));
+    assert_eq!(scene.refusal(&token).await, Some("revoked"));
+
+    // Without an address to answer at it ends all the same; disabled, nothing is heard.
+    let (_, token) = comes().await;
+    speaks_of_logout(at_acme.clone(), None).await;
+    let done = sends(&at_acme, &says(&at_acme, Duration::ZERO)).await;
+    assert_eq!(done.location(), format!("{ISSUER}/signed-out"));
+    scene.advance(Duration::from_secs(1));
+    assert_eq!(scene.refusal(&token).await, Some("revoked"));
+    set_status(&scene, &at_acme, ConnectionStatus::Disabled).await;
+    let shut = sends(&at_acme, &says(&at_acme, Duration::ZERO)).await;
+    assert_eq!(shut.status, StatusCode::FORBIDDEN);
+}
