@@ -185,7 +185,11 @@ async fn slo_posted(
 
 /// SAML: our metadata for one connection. It is no secret: it says what the tenant's provider has
 /// to know, and the address cannot be guessed.
-async fn metadata(State(control): State<ControlPlane>, named: Named) -> Response {
+async fn metadata(State(control): State<ControlPlane>, named: Named, network: Network) -> Response {
+    // Each of our certificates costs a signature.
+    if control.inner.strangers.draw(network, None).is_err() {
+        return StatusCode::TOO_MANY_REQUESTS.into_response();
+    }
     let Some(connection) = find(&control, &named).await.ok().flatten() else {
         return StatusCode::NOT_FOUND.into_response();
     };
@@ -308,6 +312,10 @@ impl Back<'_> {
 
     /// L-01, for the tenant's administrator: with what was wrong, which a stranger may have chosen.
     async fn note(&self, connection: &Connection, error: &FederationError) {
+        if matches!(error, FederationError::TooFast(_)) {
+            // A storm is counted, and writes nothing into its victim's records.
+            return;
+        }
         let complaint = error.complaint();
         let rule = complaint.as_ref().map_or("failed_here", |complaint| complaint.rule.as_str());
         tracing::warn!(
