@@ -2,7 +2,7 @@
 //! said to one tenant means nothing in the other (I-18).
 
 use partywall::TenantId;
-use partywall_server::{Connection, ConnectionPatch, IdentityProvider, OidcProvider};
+use partywall_server::{Connection, IdentityProvider, OidcProvider};
 use serde_json::{Value, json};
 
 use super::{
@@ -27,8 +27,9 @@ async fn i18_oidc_provider_signs_in_the_people_of_two_tenants() {
     });
     let Some(serving) = parts::node_serving("issuer.mjs", &told).await else { return };
     for connection in [&theirs, &others] {
-        let provider = Some(provider(&serving.address));
-        stage.change(connection, ConnectionPatch { provider, ..ConnectionPatch::default() }).await;
+        // A secret stays with the issuer it was given for.
+        let patch = json!({ "provider": provider(&serving.address), "client_secret": secret });
+        stage.change(connection, serde_json::from_value(patch).unwrap()).await;
     }
     tenants.judge(stage, &serving, [theirs, others], json!(chromium)).await;
 }
