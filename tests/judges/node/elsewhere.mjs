@@ -11,9 +11,16 @@ const second = await Application.start(judged.second);
 /** Is shown whom they are sent to; they do not leave. */
 async function isSentOn(person, to, does) {
   const at = `${judged.provider}/**`;
-  await person.page.route(at, (route) => route.fulfill({ status: 204 }));
+  // The page itself sends them once, perhaps only after it was looked at.
+  const sent = new Promise((resolve) => {
+    person.page.route(at, async (route) => {
+      await route.fulfill({ status: 204 });
+      resolve();
+    });
+  });
   await does();
   await person.sees(`On to ${to.name}`);
+  await sent;
   await person.page.unroute(at);
   return person.page.getByRole('link', { name: `Continue to ${to.name}`, exact: true });
 }

@@ -18,9 +18,16 @@ export async function comes(email) {
 /** Is shown, by us, whom they are sent to. They would not see it for long: here they do not leave. */
 export async function isSentOn(person, does, { goes = true } = {}) {
   const at = `${judged.provider}/**`;
-  await person.page.route(at, (route) => route.fulfill({ status: 204 }));
+  // The page itself sends them once, perhaps only after it was looked at.
+  const sent = new Promise((resolve) => {
+    person.page.route(at, async (route) => {
+      await route.fulfill({ status: 204 });
+      resolve();
+    });
+  });
   await does();
   await person.sees(`On to ${name}`);
+  await sent;
   await person.page.unroute(at);
   const link = person.page.getByRole('link', { name: `Continue to ${name}`, exact: true });
   if (goes) await link.click();
