@@ -10,6 +10,10 @@ use std::{
 use partywall::{Role, TenantId, Timestamp, token::Algorithm};
 use serde::{Deserialize, Serialize};
 use url::Url;
+use utoipa::{
+    PartialSchema, ToSchema,
+    openapi::{ObjectBuilder, OneOfBuilder, RefOr, Schema, schema::Type},
+};
 
 use super::machine::roles_are_sound;
 use crate::{
@@ -123,13 +127,42 @@ impl ConnectionStatus {
 }
 
 /// How a tenant's provider is reached, and by what it is believed.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize, utoipa::ToSchema)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(tag = "protocol", rename_all = "snake_case")]
 pub enum IdentityProvider {
     /// SAML 2.0.
     Saml(SamlProvider),
     /// OpenID Connect.
     Oidc(OidcProvider),
+}
+
+/// Either provider with its protocol as one of its members. What is derived would have neither: its
+/// parts forbid each other's members.
+impl PartialSchema for IdentityProvider {
+    fn schema() -> RefOr<Schema> {
+        let with = |protocol: &str, provider: RefOr<Schema>| match provider {
+            RefOr::T(Schema::Object(mut object)) => {
+                let named =
+                    ObjectBuilder::new().schema_type(Type::String).enum_values(Some([protocol]));
+                object.properties.insert("protocol".to_owned(), named.build().into());
+                object.required.push("protocol".to_owned());
+                RefOr::T(Schema::Object(object))
+            }
+            other => other,
+        };
+        let either = OneOfBuilder::new()
+            .description(Some("How a tenant's provider is reached, and by what it is believed."))
+            .item(with("saml", SamlProvider::schema()))
+            .item(with("oidc", OidcProvider::schema()));
+        RefOr::T(Schema::OneOf(either.build()))
+    }
+}
+
+impl ToSchema for IdentityProvider {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        SamlProvider::schemas(schemas);
+        OidcProvider::schemas(schemas);
+    }
 }
 
 impl IdentityProvider {

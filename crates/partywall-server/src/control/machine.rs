@@ -432,7 +432,7 @@ impl SecretHash {
     }
 }
 
-pub(super) const REQUESTS_UNDER_WAY: u64 = 2;
+pub(crate) const REQUESTS_UNDER_WAY: u64 = 2;
 
 #[cfg(test)]
 mod tests {

@@ -56,11 +56,11 @@ pub use connection_changes::{ConnectionPatch, KeyStep, NewConnection};
 pub use decoy::{Decoy, SignedDecoy};
 pub use domain::{Domain, DomainSeen, DomainStatus};
 pub(crate) use grant::{GrantEnd, NewGrant};
-pub(crate) use machine::SecretHash;
 pub use machine::{
     ClientId, ClientSecret, InvalidMachine, Machine, MachineCredentials, MachineStatus, NewMachine,
     Scope,
 };
+pub(crate) use machine::{REQUESTS_UNDER_WAY, SecretHash};
 pub use setup_link::{Intent, NewSetupLink, SetupLink, SetupLinkAddress};
 pub use sign_in_policy::{Branding, InvalidPolicy, SignInMethod, SignInPolicy};
 pub use tenant::{

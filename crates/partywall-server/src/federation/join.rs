@@ -2,7 +2,7 @@
 //! is made for them, or nobody. Nothing the provider says finds a user but the identity itself,
 //! unless the tenant's rules say so (F-01, I-02).
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use partywall::{Role, Timestamp};
 use sea_orm::ConnectionTrait;
@@ -11,8 +11,8 @@ use serde_json::json;
 use super::{UnverifiedEmail, Upstream, domains::DomainName};
 use crate::{
     control::{
-        Connection, ControlError, ControlPlane, Email, Metadata, THE_SERVER, User, UserId,
-        UserStatus,
+        Connection, ControlError, ControlPlane, Email, Metadata, REQUESTS_UNDER_WAY, THE_SERVER,
+        User, UserId, UserStatus,
     },
     storage::{
         AuditEvent, accounts, connections, domains, external_identities, scim_groups, scim_users,
@@ -103,6 +103,7 @@ pub(crate) async fn join(
         return Ok(Joined::Nobody(Unknown::Shut));
     }
     let groups = groups_of(rows, &connection, &user.id, upstream).await?;
+    let before = user.roles.clone();
     let user = with_roles(control, rows, &connection, user, &groups, now).await?;
     external_identities::touch(rows, &identity, now).await?;
     let event = AuditEvent {
@@ -115,6 +116,11 @@ pub(crate) async fn join(
         }),
     };
     control.commit(change, event).await?;
+    if !before.is_subset(&user.roles) {
+        // Tokens of the coming seconds are refused with those from before. Whoever is signing in
+        // just now is to get one that is good.
+        tokio::time::sleep(Duration::from_secs(REQUESTS_UNDER_WAY + 1)).await;
+    }
     Ok(Joined::User(Box::new(user)))
 }
 

@@ -770,6 +770,31 @@ async fn i14_whom_the_provider_remembered_for_too_long_it_is_to_ask_again() {
     assert!(sent(&zoe.get(&scene, &path).await).xml.contains("ForceAuthn=\"true\""));
 }
 
+#[tokio::test]
+async fn f09_whoever_loses_a_role_on_arriving_gets_a_token_that_is_good() {
+    let scene = scene().await;
+    let idp = Idp::new("https://idp.test/metadata");
+    let connection = idp.registered(&scene, &scene.tenant, joining()).await;
+    proves(&scene, &connection, "acme.test").await;
+    let comes = async |groups: Vec<&'static str>| {
+        let mut surfer = Surfer::default();
+        let (_, out) = surfer.leaves(&scene, "zoe@acme.test", &[]).await;
+        let who = Person { groups, ..person("zoe", "zoe@acme.test") };
+        let response = idp.response(&scene, &connection, &out, &who);
+        let began = std::time::Instant::now();
+        let done = surfer.arrives(&scene, &connection, &out, &response).await;
+        // The scene's clock stands still; let it go on by as much as somebody had to wait.
+        scene.advance(began.elapsed());
+        tokens(&scene, &done).await["access_token"].as_str().unwrap().to_owned()
+    };
+    let before = comes(vec!["staff"]).await;
+    assert_eq!(scene.claims(&before)["roles"], json!(["reader"]));
+    let after = comes(vec![]).await;
+    assert_eq!(scene.claims(&after)["roles"], json!([]));
+    assert_eq!(scene.refusal(&before).await, Some("revoked"));
+    assert_eq!(scene.refusal(&after).await, None);
+}
+
 /// A provider's key for logout messages, made by the crate that makes ours.
 fn logout_key() -> (Signer, String) {
     use aws_lc_rs::{
